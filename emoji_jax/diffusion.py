@@ -1,0 +1,172 @@
+"""Noise tables, conversions between predictions, and samplers as tables of coefficients."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+TRAIN_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The forward process x_t = alpha_t x0 + sigma_t eps, variance preserving.
+
+    Attributes:
+      alphas_cumprod: alpha_t squared, fp32, one per training timestep.
+    """
+
+    alphas_cumprod: Float[np.ndarray, " T"]
+
+    @property
+    def alpha(self) -> Float[np.ndarray, " T"]:
+        """Share of the clean latents at each timestep."""
+        return np.sqrt(self.alphas_cumprod)
+
+    @property
+    def sigma(self) -> Float[np.ndarray, " T"]:
+        """Share of the noise at each timestep."""
+        return np.sqrt(1 - self.alphas_cumprod)
+
+
+def schedule(*, zero_terminal_snr: bool = True) -> Schedule:
+    """Stable Diffusion's scaled-linear betas, 0.00085 to 0.012 in 1000 steps.
+
+    Args:
+      zero_terminal_snr: rescale so that the last timestep is pure noise (arXiv 2305.08891,
+        algorithm 1). alpha is then exactly 0 there: never divide by it.
+    """
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, TRAIN_STEPS, dtype=np.float32) ** 2
+    alphas_cumprod = np.cumprod(1 - betas, dtype=np.float32)
+    if zero_terminal_snr:
+        root = np.sqrt(alphas_cumprod)
+        root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
+        alphas_cumprod = root**2
+        # By way of the betas, as the released scheduler does, for the same rounding.
+        alphas = np.append(alphas_cumprod[:1], alphas_cumprod[1:] / alphas_cumprod[:-1])
+        alphas_cumprod = np.cumprod(1 - (1 - alphas), dtype=np.float32)
+    return Schedule(alphas_cumprod)
+
+
+def trailing_timesteps(steps: int) -> Int[np.ndarray, " S"]:
+    """Timesteps that end each of S equal spans of the schedule, noisiest first.
+
+    Raises:
+      ValueError: not between 1 and the number of training timesteps.
+    """
+    if not 1 <= steps <= TRAIN_STEPS:
+        raise ValueError(f"sampling steps are {steps}; expected 1 to {TRAIN_STEPS}")
+    return np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)).astype(np.int32) - 1
+
+
+def _by_sample(table: np.ndarray, t: Int[Array, " B"], like: Array) -> Array:
+    values = jnp.asarray(table, jnp.float32)[t]
+    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
+
+
+def add_noise(
+    schedule: Schedule, x0: Float[Array, "B ..."], eps: Float[Array, "B ..."], t: Int[Array, " B"]
+) -> Float[Array, "B ..."]:
+    """x_t of the forward process; t is an index of the schedule, one per sample."""
+    return _by_sample(schedule.alpha, t, x0) * x0 + _by_sample(schedule.sigma, t, x0) * eps
+
+
+def velocity(
+    schedule: Schedule, x0: Float[Array, "B ..."], eps: Float[Array, "B ..."], t: Int[Array, " B"]
+) -> Float[Array, "B ..."]:
+    """What the UNet is trained to predict: v = alpha eps - sigma x0 (arXiv 2202.00512)."""
+    return _by_sample(schedule.alpha, t, x0) * eps - _by_sample(schedule.sigma, t, x0) * x0
+
+
+def to_x0_eps(
+    schedule: Schedule, x: Float[Array, "B ..."], v: Float[Array, "B ..."], t: Int[Array, " B"]
+) -> tuple[Float[Array, "B ..."], Float[Array, "B ..."]]:
+    """Clean latents and noise that a velocity stands for; defined also where alpha is 0."""
+    alpha, sigma = _by_sample(schedule.alpha, t, x), _by_sample(schedule.sigma, t, x)
+    return alpha * x - sigma * v, alpha * v + sigma * x
+
+
+def guide(
+    unconditional: Float[Array, "*B"], conditional: Float[Array, "*B"], scale: float
+) -> Float[Array, "*B"]:
+    """Classifier-free guidance (arXiv 2207.12598)."""
+    return unconditional + scale * (conditional - unconditional)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """A sampler: S updates x <- a x + b x0 + c x0_before, where x0 = alpha x - sigma v.
+
+    Every sampler here is linear in what the network said, now and one step ago, so that it is
+    nothing but numbers; the loop over them is the same for all.
+
+    Attributes:
+      t: timestep the network is told.
+      alpha: and
+      sigma: turn the network's velocity into x0.
+      a: weight of x.
+      b: weight of the present x0.
+      c: weight of the x0 before; 0 at the first step.
+    """
+
+    t: Int[np.ndarray, " S"]
+    alpha: Float[np.ndarray, " S"]
+    sigma: Float[np.ndarray, " S"]
+    a: Float[np.ndarray, " S"]
+    b: Float[np.ndarray, " S"]
+    c: Float[np.ndarray, " S"]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+def update(
+    step: tuple[Array, Array, Array, Array, Array], x: Array, v: Array, x0_before: Array
+) -> tuple[Array, Array]:
+    """One update of a sampler; `step` is (alpha, sigma, a, b, c). Returns the new x, and x0."""
+    alpha, sigma, a, b, c = step
+    x0 = alpha * x - sigma * v
+    return a * x + b * x0 + c * x0_before, x0
+
+
+def _steps(schedule: Schedule, t: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Steps:
+    numbers = (schedule.alpha[t], schedule.sigma[t], a, b, c)
+    return Steps(t, *(np.asarray(x, np.float32) for x in numbers))
+
+
+def ddim(schedule: Schedule, steps: int) -> Steps:
+    """DDIM without noise (arXiv 2010.02502), stepping as the released code does.
+
+    It steps to timestep t - T // S, which is not always the next one that the network is told:
+    with 30 steps every third is one off. Kept, for the same pixels.
+    """
+    t = trailing_timesteps(steps)
+    before = t - TRAIN_STEPS // steps
+    squared = schedule.alphas_cumprod.astype(np.float64)
+    now, then = squared[t], np.where(before >= 0, squared[before], 1.0)
+    a = np.sqrt((1 - then) / (1 - now))
+    return _steps(schedule, t, a, np.sqrt(then) - a * np.sqrt(now), np.zeros(steps))
+
+
+def dpmpp_2m(schedule: Schedule, steps: int) -> Steps:
+    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), first order at both ends.
+
+    Half log-SNR is minus infinity at the first timestep and infinity after the last step; there
+    the first-order update, which is DDIM's, is the limit.
+    """
+    t = trailing_timesteps(steps)
+    squared = np.append(schedule.alphas_cumprod.astype(np.float64)[t], 1.0)
+    alpha, sigma = np.sqrt(squared), np.sqrt(1 - squared)
+    a = sigma[1:] / sigma[:-1]
+    b = alpha[1:] - a * alpha[:-1]
+    with np.errstate(divide="ignore"):
+        h = np.diff(np.log(alpha) - np.log(sigma))
+    inner = np.arange(1, steps - 1)
+    extrapolation = np.zeros(steps)
+    extrapolation[inner] = 0.5 * h[inner] / h[inner - 1]
+    return _steps(schedule, t, a, b * (1 + extrapolation), -b * extrapolation)
+
+
+SAMPLERS: dict[str, Callable[[Schedule, int], Steps]] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m}

@@ -1,0 +1,101 @@
+"""Softmax attention behind one function: the only file that knows about hardware."""
+
+import functools
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Implementation = Literal["auto", "xla", "chunked", "cudnn"]
+
+# Logits of one call above which the exact path would no longer stay in cache (CPU) or would eat
+# memory that a longer clip needs (accelerators). Elements, not bytes.
+_CPU_LOGITS = 2**22
+_ACCELERATOR_LOGITS = 2**28
+_QUERY_CHUNK = 256
+_CUDNN_HEAD_DIM = 128
+
+
+def attend(
+    q: Float[Array, "B N H D"],
+    k: Float[Array, "B M H D"],
+    v: Float[Array, "B M H D"],
+    impl: Implementation = "auto",
+) -> Float[Array, "B N H D"]:
+    """Softmax attention, scaled by 1/sqrt(D), softmax in fp32.
+
+    Args:
+      q: queries.
+      k: keys.
+      v: values.
+      impl: `xla` materialises the logits; `chunked` bounds memory by 256 queries at a time;
+        `cudnn` is the fused kernel (GPU, bf16 or fp16, D at most 128); `auto` picks one of them
+        from backend, dtype and shapes. All agree to rounding.
+
+    Returns:
+      Weighted values, in the dtype of `q`.
+
+    Raises:
+      ValueError: an unknown `impl`.
+    """
+    if impl == "auto":
+        impl = _choose(q, k)
+    if impl == "xla":
+        return _exact(q, k, v)
+    if impl == "chunked":
+        return _chunked(q, k, v)
+    if impl == "cudnn":
+        return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+    raise ValueError(f"attention impl is {impl!r}; expected auto, xla, chunked or cudnn")
+
+
+def _choose(q: Array, k: Array) -> Implementation:
+    backend = jax.default_backend()
+    half = q.dtype in (jnp.bfloat16, jnp.float16)
+    if backend == "gpu" and half and q.shape[-1] <= _CUDNN_HEAD_DIM and q.shape[1] > 1:
+        return "cudnn"
+    logits = q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1]
+    limit = _CPU_LOGITS if backend == "cpu" else _ACCELERATOR_LOGITS
+    return "chunked" if logits > limit and q.shape[1] > 1 else "xla"
+
+
+def _weigh(scores: Array, v: Array, product: str) -> Array:
+    # Normalising after the product with the values divides N x D numbers instead of N x M.
+    e = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
+    out = jnp.einsum(product, e.astype(v.dtype), v, preferred_element_type=jnp.float32)
+    return out / e.sum(-1, keepdims=True)
+
+
+def _exact(q: Array, k: Array, v: Array) -> Array:
+    scores = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=jnp.float32)
+    out = _weigh(scores * q.shape[-1] ** -0.5, v, "bhnm,bmhd->bhnd")
+    return out.swapaxes(1, 2).astype(q.dtype)
+
+
+def _chunked(q: Array, k: Array, v: Array) -> Array:
+    """256 queries at a time. CPU also goes head by head: its batched products are slow."""
+    b, n, h, d = q.shape
+    chunk = min(_QUERY_CHUNK, n)
+    chunks = math.ceil(n / chunk)
+    q = jnp.pad(q, ((0, 0), (0, chunks * chunk - n), (0, 0), (0, 0)))
+    q = q.reshape(b, chunks, chunk, h, d).transpose(0, 3, 1, 2, 4)  # b h chunks chunk d
+    k, v = k.transpose(0, 2, 3, 1), v.swapaxes(1, 2)  # b h d m, b h m d
+
+    @jax.checkpoint
+    def one_chunk(k: Array, v: Array, q: Array) -> Array:
+        scores = jnp.einsum("...nd,...dm->...nm", q, k, preferred_element_type=jnp.float32)
+        return _weigh(scores * d**-0.5, v, "...nm,...md->...nd").astype(q.dtype)
+
+    if jax.default_backend() == "cpu":
+        k, v = k.reshape(b * h, d, -1), v.reshape(b * h, -1, d)
+        q = q.reshape(b * h, chunks, chunk, d)
+        out = jax.lax.map(
+            lambda a: jax.lax.map(functools.partial(one_chunk, a[1], a[2]), a[0]), (q, k, v)
+        )
+        out = out.reshape(b, h, chunks, chunk, d)
+    else:
+        out = jax.lax.map(functools.partial(one_chunk, k, v), jnp.moveaxis(q, 2, 0))
+        out = jnp.moveaxis(out, 0, 2)
+    return out.transpose(0, 2, 3, 1, 4).reshape(b, chunks * chunk, h, d)[:, :n]

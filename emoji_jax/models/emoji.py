@@ -1,0 +1,164 @@
+"""All networks together, and the three presets."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from emoji_jax.models.image_prompt import (
+    CLIPVision,
+    CLIPVisionConfig,
+    ImagePrompt,
+    ImagePromptConfig,
+)
+from emoji_jax.models.init import Draws
+from emoji_jax.models.landmark_encoder import LandmarkEncoder, LandmarkEncoderConfig
+from emoji_jax.models.layers import Compute
+from emoji_jax.models.unet import AppearanceNet, Conditions, UNet, UNetConfig
+from emoji_jax.models.vae import VAE, VAEConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EmojiConfig:
+    """Everything that decides which weights there are; written beside every checkpoint.
+
+    Attributes:
+      preset: name of the preset it came from.
+      size: height and width of pictures that the weights are meant for, pixels.
+      frames: F that temporal attention was trained with.
+      unet: denoising UNet; the appearance net follows from it.
+      landmark_encoder: landmark encoder.
+      vae: autoencoder.
+      clip: vision tower of the image prompt.
+      image_prompt: Q-Former or patch tokens.
+    """
+
+    preset: str
+    size: tuple[int, int] = (512, 512)
+    frames: int = 16
+    unet: UNetConfig = UNetConfig()
+    landmark_encoder: LandmarkEncoderConfig = LandmarkEncoderConfig()
+    vae: VAEConfig = VAEConfig()
+    clip: CLIPVisionConfig = CLIPVisionConfig()
+    image_prompt: ImagePromptConfig = ImagePromptConfig()
+
+    @classmethod
+    def release(cls) -> "EmojiConfig":
+        """The released checkpoints: 4 latent channels, all CLIP tokens as the prompt."""
+        return cls("release")
+
+    @classmethod
+    def paper(cls) -> "EmojiConfig":
+        """The paper's model: masked latents and mask as input, a 4-layer Q-Former."""
+        return cls(
+            "paper", unet=UNetConfig(in_channels=9), image_prompt=ImagePromptConfig(queries=16)
+        )
+
+    @classmethod
+    def tiny(cls) -> "EmojiConfig":
+        """The paper's model at a size that trains and runs on a CPU."""
+        return cls(
+            "tiny",
+            size=(128, 128),
+            frames=8,
+            unet=UNetConfig(
+                in_channels=9,
+                channels=(64, 128, 192),
+                attention=(True, True, True),
+                layers=1,
+                groups=16,
+                context=128,
+            ),
+            landmark_encoder=LandmarkEncoderConfig((16, 32, 64, 96)),
+            vae=VAEConfig((32, 64, 96, 128), layers=1, groups=16),
+            clip=CLIPVisionConfig(128, 512, 4, 4, image_size=112, patch_size=14, projection_dim=64),
+            image_prompt=ImagePromptConfig(queries=8, width=128),
+        )
+
+    @property
+    def masked(self) -> bool:
+        """Whether the UNet takes masked latents and a mask (the progressive strategy)."""
+        return self.unet.in_channels == 2 * self.unet.out_channels + 1
+
+
+PRESETS = {"tiny": EmojiConfig.tiny, "release": EmojiConfig.release, "paper": EmojiConfig.paper}
+
+
+class Emoji(nnx.Module):
+    """UNet, appearance net, landmark encoder, image prompt, autoencoder and CLIP."""
+
+    def __init__(self, cfg: EmojiConfig, compute: Compute | None = None, *, rngs: Draws):
+        compute = compute or Compute()
+        # The autoencoder sees few pixels' worth of work but overflows in fp16 and bands in bf16.
+        exact = dataclasses.replace(compute, dtype=jnp.float32)
+        unet = cfg.unet
+        self.cfg = cfg
+        self.unet = UNet(unet, compute, rngs=rngs)
+        self.appearance = AppearanceNet(
+            dataclasses.replace(unet, in_channels=unet.out_channels), compute, rngs=rngs
+        )
+        self.landmark_encoder = LandmarkEncoder(
+            cfg.landmark_encoder, unet.channels[0], compute, rngs=rngs
+        )
+        self.image_prompt = ImagePrompt(
+            cfg.image_prompt, cfg.clip.hidden_size, unet.context, compute, rngs=rngs
+        )
+        self.vae = VAE(cfg.vae, exact, rngs=rngs)
+        self.clip = CLIPVision(cfg.clip, compute, rngs=rngs)
+
+    def condition(
+        self,
+        reference: Float[Array, "B H W 3"],
+        clip_pixels: Float[Array, "B P P 3"],
+        drop: Bool[Array, " B"] | None = None,
+    ) -> Conditions:
+        """Everything a portrait contributes; landmark features are still to be put in.
+
+        Args:
+          reference: portraits in [-1, 1].
+          clip_pixels: the same portraits as CLIP's processor makes them.
+          drop: see `Conditions`.
+        """
+        return self.condition_on(
+            self.vae.encode(reference), self.image_prompt.gather(self.clip(clip_pixels)), drop
+        )
+
+    def condition_on(
+        self,
+        latents: Float[Array, "B h w C"],
+        gathered: Float[Array, "B M C"],
+        drop: Bool[Array, " B"] | None = None,
+    ) -> Conditions:
+        """As `condition`, from scaled latents and tokens that were gathered already."""
+        seen = self.appearance(latents, self.image_prompt.appearance(gathered))
+        tokens = self.image_prompt.unet(gathered)
+        if drop is not None:
+            empty = self.image_prompt.unet(jnp.zeros_like(gathered))
+            tokens = jnp.where(drop[:, None, None], empty, tokens)
+        return Conditions(tokens, self.unet.project_references(seen), drop=drop)
+
+    def with_unconditional(self, conditions: Conditions) -> Conditions:
+        """The batch twice for guidance: first without a portrait, then with it.
+
+        Landmarks stay in both halves.
+        """
+        width = self.image_prompt.unet.in_features
+        empty = self.image_prompt.unet(jnp.zeros((*conditions.tokens.shape[:2], width)))
+        motion = conditions.motion
+        return Conditions(
+            jnp.concatenate([empty.astype(conditions.tokens.dtype), conditions.tokens]),
+            conditions.references,
+            None if motion is None else jnp.concatenate([motion, motion]),
+        )
+
+
+def abstract(cfg: EmojiConfig, compute: Compute | None = None) -> tuple[nnx.GraphDef, nnx.State]:
+    """Structure and shapes of all networks, without memory or time: graph and parameters."""
+    model = nnx.eval_shape(lambda: Emoji(cfg, compute, rngs=Draws(None)))
+    return nnx.split(model)
+
+
+def initialise(cfg: EmojiConfig, compute: Compute | None = None, *, seed: int) -> nnx.State:
+    """Random parameters, the same for a seed on every machine."""
+    return nnx.state(Emoji(cfg, compute, rngs=Draws(seed)), nnx.Param)

@@ -1,0 +1,45 @@
+"""Landmark encoder: from landmark pictures to features added to the UNet's first layer."""
+
+import dataclasses
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from emoji_jax.models.init import Draws
+from emoji_jax.models.layers import Compute, conv3x3, zeroed
+
+
+@dataclasses.dataclass(frozen=True)
+class LandmarkEncoderConfig:
+    """Widths of the landmark encoder.
+
+    Attributes:
+      channels: one per resolution; every step between two of them halves height and width.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 96, 256)
+
+    @property
+    def factor(self) -> int:
+        """Picture size over feature size."""
+        return 2 ** (len(self.channels) - 1)
+
+
+class LandmarkEncoder(nnx.Module):
+    """Convolutions on each landmark picture (paper 3.1); the last one starts at zero."""
+
+    def __init__(self, cfg: LandmarkEncoderConfig, outputs: int, compute: Compute, *, rngs: Draws):
+        self.conv_in = conv3x3(3, cfg.channels[0], compute, rngs=rngs)
+        self.blocks = nnx.List([])
+        for i, o in zip(cfg.channels, cfg.channels[1:], strict=False):
+            self.blocks.append(conv3x3(i, i, compute, rngs=rngs))
+            self.blocks.append(conv3x3(i, o, compute, stride=2, rngs=rngs))
+        self.conv_out = zeroed(conv3x3(cfg.channels[-1], outputs, compute, rngs=rngs))
+
+    def __call__(self, pictures: Float[Array, "*B H W 3"]) -> Float[Array, "*B h w C"]:
+        """Features of landmark pictures in [0, 1]."""
+        x = jax.nn.silu(self.conv_in(pictures))
+        for block in self.blocks:
+            x = jax.nn.silu(block(x))
+        return self.conv_out(x)

@@ -1,0 +1,330 @@
+"""The denoising UNet and the appearance net, which is the same network without an output."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from emoji_jax.models.init import Draws
+from emoji_jax.models.layers import (
+    Compute,
+    Downsample,
+    GroupNorm,
+    ResnetBlock,
+    TimestepEmbedding,
+    Upsample,
+    conv3x3,
+    layer_norm,
+    linear,
+    timestep_embedding,
+)
+from emoji_jax.models.motion import MotionModule
+from emoji_jax.models.transformer import KeysValues, SpatialTransformer
+
+_EPS = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """Sizes of the UNet; the defaults are Stable Diffusion 1.5's.
+
+    Attributes:
+      in_channels: of the noisy latents, plus masked latents and mask where the progressive strategy
+        (paper 3.3) is trained.
+      out_channels: of the latents.
+      channels: one per resolution; every step between two of them halves height and width.
+      attention: for each resolution, whether it has spatial transformers.
+      layers: resnet blocks per resolution on the way down, one more on the way up.
+      heads: of every attention.
+      groups: of all group norms outside the motion modules.
+      context: width of the image prompt's tokens.
+      motion: whether there are motion modules.
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    channels: tuple[int, ...] = (320, 640, 1280, 1280)
+    attention: tuple[bool, ...] = (True, True, True, False)
+    layers: int = 2
+    heads: int = 8
+    groups: int = 32
+    context: int = 768
+    motion: bool = True
+
+    @property
+    def time_dim(self) -> int:
+        """Width of the timestep's embedding."""
+        return 4 * self.channels[0]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What a UNet call is conditioned on besides the timestep.
+
+    Attributes:
+      tokens: image prompt, `B M D`.
+      references: keys and values of the portrait for each spatial transformer, in order of
+        execution (`UNet.project_references`), or None for no portrait at all. With fewer rows than
+        the batch they belong to its last rows; the first ones see no portrait.
+      motion: landmark features, added after the first convolution, `B F h w C`, or None.
+      drop: samples that shall see no portrait, `B`, or None for none of them.
+    """
+
+    tokens: Float[Array, "B M D"]
+    references: Sequence[KeysValues] | None = None
+    motion: Float[Array, "B F h w C"] | None = None
+    drop: Bool[Array, " B"] | None = None
+
+
+class ReferenceTap(nnx.Module):
+    """A spatial transformer cut off where its self-attention would begin.
+
+    The appearance net ends with it: only the normalised tokens are wanted.
+    """
+
+    def __init__(self, channels: int, groups: int, compute: Compute, *, rngs: Draws):
+        self.norm = GroupNorm(channels, groups, eps=1e-6, rngs=rngs)
+        self.proj_in = linear(channels, channels, compute, rngs=rngs)
+        self.norm1 = layer_norm(channels, compute, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "B F H W C"], *_: object
+    ) -> tuple[Float[Array, "B F H W C"], Float[Array, "B F N C"]]:
+        tokens = self.norm1(self.proj_in(self.norm(x)))
+        return x, tokens.reshape(*x.shape[:2], -1, x.shape[-1])
+
+
+class Block(nnx.Module):
+    """All layers of one resolution: resnet block, spatial transformer, motion module, repeated."""
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        outputs: int,
+        cfg: UNetConfig,
+        compute: Compute,
+        *,
+        attention: bool,
+        change: type[Downsample] | type[Upsample] | None,
+        rngs: Draws,
+    ):
+        self.resnets = nnx.List([_resnet(i, outputs, cfg, compute, rngs) for i in inputs])
+        self.attentions = nnx.List(
+            [_transformer(outputs, cfg, compute, rngs) for _ in inputs if attention]
+        )
+        self.motion_modules = nnx.List(
+            [MotionModule(outputs, cfg.heads, compute, rngs=rngs) for _ in inputs if cfg.motion]
+        )
+        self.downsamplers = nnx.List([])
+        self.upsamplers = nnx.List([])
+        if change is Downsample:
+            self.downsamplers.append(Downsample(outputs, compute, rngs=rngs))
+        if change is Upsample:
+            self.upsamplers.append(Upsample(outputs, compute, rngs=rngs))
+
+    def layers(self) -> Iterator[tuple[nnx.Module, nnx.Module | None, nnx.Module | None]]:
+        """Resnet block, transformer or None, motion module or None, in order of execution."""
+        absent = [None] * len(self.resnets)
+        yield from zip(
+            self.resnets, self.attentions or absent, self.motion_modules or absent, strict=True
+        )
+
+
+class Middle(nnx.Module):
+    """Resnet block, spatial transformer, motion module, resnet block."""
+
+    def __init__(self, cfg: UNetConfig, compute: Compute, *, rngs: Draws):
+        c = cfg.channels[-1]
+        self.resnets = nnx.List([_resnet(c, c, cfg, compute, rngs) for _ in range(2)])
+        self.attentions = nnx.List([_transformer(c, cfg, compute, rngs)])
+        self.motion_modules = nnx.List(
+            [MotionModule(c, cfg.heads, compute, rngs=rngs)] if cfg.motion else []
+        )
+
+    def layers(self) -> Iterator[tuple[nnx.Module, nnx.Module | None, nnx.Module | None]]:
+        """As `Block.layers`; the second resnet block stands alone."""
+        yield self.resnets[0], self.attentions[0], next(iter(self.motion_modules), None)
+        yield self.resnets[1], None, None
+
+
+def _resnet(
+    inputs: int, outputs: int, cfg: UNetConfig, compute: Compute, rngs: Draws
+) -> ResnetBlock:
+    return ResnetBlock(
+        inputs, outputs, compute, groups=cfg.groups, eps=_EPS, time_dim=cfg.time_dim, rngs=rngs
+    )
+
+
+def _transformer(
+    channels: int, cfg: UNetConfig, compute: Compute, rngs: Draws
+) -> SpatialTransformer:
+    return SpatialTransformer(channels, cfg.context, cfg.heads, cfg.groups, compute, rngs=rngs)
+
+
+def _run_layer(
+    layer: tuple[nnx.Module, nnx.Module | None, nnx.Module | None],
+    x: Array,
+    time: Array,
+    tokens: Array,
+    reference: KeysValues | None,
+    drop: Array | None,
+) -> tuple[Array, Array | None]:
+    resnet, transformer, motion = layer
+    x, seen = resnet(x, time), None
+    if transformer is not None:
+        x, seen = transformer(x, tokens, reference, drop)
+    if motion is not None:
+        x = motion(x)
+    return x, seen
+
+
+class Backbone(nnx.Module):
+    """What the UNet and the appearance net have in common: all but the output."""
+
+    def __init__(self, cfg: UNetConfig, compute: Compute, *, rngs: Draws):
+        channels, levels = cfg.channels, range(len(cfg.channels))
+        self.cfg, self.compute = cfg, compute
+        self.conv_in = conv3x3(cfg.in_channels, channels[0], compute, rngs=rngs)
+        self.time_embedding = TimestepEmbedding(channels[0], cfg.time_dim, compute, rngs=rngs)
+        self.down_blocks = nnx.List([])
+        skips = [channels[0]]
+        for i in levels:
+            inputs = [channels[max(i - 1, 0)], *[channels[i]] * (cfg.layers - 1)]
+            change = Downsample if i < levels[-1] else None
+            skips += [channels[i]] * (cfg.layers + (change is not None))
+            self.down_blocks.append(
+                Block(
+                    inputs,
+                    channels[i],
+                    cfg,
+                    compute,
+                    attention=cfg.attention[i],
+                    change=change,
+                    rngs=rngs,
+                )
+            )
+        self.mid_block = Middle(cfg, compute, rngs=rngs)
+        self.up_blocks = nnx.List([])
+        below = channels[-1]
+        for i in reversed(levels):
+            inputs = [below, *[channels[i]] * cfg.layers]
+            self.up_blocks.append(
+                Block(
+                    [c + skips.pop() for c in inputs],
+                    channels[i],
+                    cfg,
+                    compute,
+                    attention=cfg.attention[i],
+                    change=Upsample if i else None,
+                    rngs=rngs,
+                )
+            )
+            below = channels[i]
+
+    def transformers(self) -> list[SpatialTransformer]:
+        """Spatial transformers in order of execution."""
+        blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
+        return [transformer for block in blocks for transformer in block.attentions]
+
+    def embed_time(self, t: Int[Array, " B"]) -> Float[Array, "B T"]:
+        """Embedding of integer timesteps."""
+        sinusoids = timestep_embedding(t, self.cfg.channels[0])
+        return self.time_embedding(sinusoids.astype(self.compute.dtype))
+
+    def walk(
+        self, x: Float[Array, "B F h w C"], t: Int[Array, " B"], conditions: Conditions
+    ) -> tuple[Float[Array, "B F h w _"], list[Float[Array, "B F _ _"]]]:
+        """Runs all blocks on the first convolution's output.
+
+        Returns:
+          The last features and, per spatial transformer, the tokens its self-attention saw.
+        """
+        time = self.embed_time(t)
+        tokens = conditions.tokens.astype(self.compute.dtype)
+        references = iter(conditions.references or [None] * len(self.transformers()))
+        run = jax.checkpoint(_run_layer) if self.compute.remat else _run_layer
+        all_seen = []
+
+        def through(layer: tuple, x: Array) -> Array:
+            reference = None if layer[1] is None else next(references)
+            x, seen = run(layer, x, time, tokens, reference, conditions.drop)
+            if seen is not None:
+                all_seen.append(seen)
+            return x
+
+        skips = [x]
+        for block in self.down_blocks:
+            for layer in block.layers():
+                x = through(layer, x)
+                skips.append(x)
+            for downsample in block.downsamplers:
+                x = downsample(x)
+                skips.append(x)
+        for layer in self.mid_block.layers():
+            x = through(layer, x)
+        for block in self.up_blocks:
+            for layer in block.layers():
+                x = through(layer, jnp.concatenate([x, skips.pop()], -1))
+            for upsample in block.upsamplers:
+                # Sides that are not a multiple of the deepest factor round up on the way down.
+                x = upsample(x, skips[-1].shape[-3:-1])
+        return x, all_seen
+
+
+class UNet(Backbone):
+    """The denoising UNet: Stable Diffusion's with reference tokens and temporal attention."""
+
+    def __init__(self, cfg: UNetConfig, compute: Compute, *, rngs: Draws):
+        super().__init__(cfg, compute, rngs=rngs)
+        self.conv_norm_out = GroupNorm(cfg.channels[0], cfg.groups, eps=_EPS, rngs=rngs)
+        self.conv_out = conv3x3(cfg.channels[0], cfg.out_channels, compute, rngs=rngs)
+
+    def project_references(
+        self, references: Sequence[Float[Array, "B _ _"]]
+    ) -> tuple[KeysValues, ...]:
+        """Keys and values of the appearance net's tokens; once per portrait, for all steps."""
+        return tuple(
+            transformer.project_reference(tokens)
+            for transformer, tokens in zip(self.transformers(), references, strict=True)
+        )
+
+    def __call__(
+        self, x: Float[Array, "B F h w I"], t: Int[Array, " B"], conditions: Conditions
+    ) -> Float[Array, "B F h w O"]:
+        """The prediction (velocity, in all presets) for noisy latents; fp32."""
+        x = self.conv_in(x.astype(self.compute.dtype))
+        if conditions.motion is not None:
+            x = x + conditions.motion.astype(x.dtype)
+        x, _ = self.walk(x, t, conditions)
+        return self.conv_out(jax.nn.silu(self.conv_norm_out(x))).astype(jnp.float32)
+
+
+class AppearanceNet(Backbone):
+    """The portrait's tokens for every spatial transformer of the UNet (arXiv 2311.17117).
+
+    A UNet for still pictures, at timestep 0, that ends where its last self-attention would begin.
+    """
+
+    def __init__(self, cfg: UNetConfig, compute: Compute, *, rngs: Draws):
+        super().__init__(dataclasses.replace(cfg, motion=False), compute, rngs=rngs)
+        # The deepest level that has transformers comes last; nothing after its tokens is needed.
+        self.up_blocks[-1].attentions[-1] = ReferenceTap(
+            cfg.channels[0], cfg.groups, compute, rngs=rngs
+        )
+
+    def __call__(
+        self,
+        latents: Float[Array, "B h w C"],
+        tokens: Float[Array, "B M D"],
+        t: Int[Array, " B"] | None = None,
+    ) -> tuple[Float[Array, "B _ _"], ...]:
+        """Normalised tokens of each transformer, in order of execution, for scaled latents."""
+        if t is None:
+            t = jnp.zeros(len(latents), jnp.int32)
+        x = self.conv_in(latents[:, None].astype(self.compute.dtype))
+        _, seen = self.walk(x, t, Conditions(tokens))
+        return tuple(tokens[:, 0] for tokens in seen)
