@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 TRAIN_STEPS = 1000
@@ -89,7 +90,7 @@ def to_x0_eps(
 
 
 def guide(
-    unconditional: Float[Array, "*B"], conditional: Float[Array, "*B"], scale: float
+    unconditional: Float[Array, "*B"], conditional: Float[Array, "*B"], scale: ArrayLike
 ) -> Float[Array, "*B"]:
     """Classifier-free guidance (arXiv 2207.12598)."""
     return unconditional + scale * (conditional - unconditional)
@@ -121,11 +122,18 @@ class Steps:
     def __len__(self) -> int:
         return len(self.t)
 
+    def rows(self) -> Float[np.ndarray, "S 5"]:
+        """What `update` needs of each step: alpha, sigma, a, b, c."""
+        return np.stack([self.alpha, self.sigma, self.a, self.b, self.c], 1)
+
 
 def update(
-    step: tuple[Array, Array, Array, Array, Array], x: Array, v: Array, x0_before: Array
-) -> tuple[Array, Array]:
-    """One update of a sampler; `step` is (alpha, sigma, a, b, c). Returns the new x, and x0."""
+    step: tuple[ArrayLike, ...], x: ArrayLike, v: ArrayLike, x0_before: ArrayLike
+) -> tuple[ArrayLike, ArrayLike]:
+    """One update of a sampler; `step` is a row of `Steps`. Returns the new x, and x0.
+
+    NumPy arrays stay NumPy arrays.
+    """
     alpha, sigma, a, b, c = step
     x0 = alpha * x - sigma * v
     return a * x + b * x0 + c * x0_before, x0

@@ -127,7 +127,7 @@ class Emoji(nnx.Module):
     def condition_on(
         self,
         latents: Float[Array, "B h w C"],
-        gathered: Float[Array, "B M C"],
+        gathered: Float[Array, "B M D"],
         drop: Bool[Array, " B"] | None = None,
     ) -> Conditions:
         """As `condition`, from scaled latents and tokens that were gathered already."""

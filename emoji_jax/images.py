@@ -1,0 +1,72 @@
+"""Still pictures: any that Pillow reads, as RGB bytes."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from emoji_jax.errors import UserError
+
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+def read_image(path: str | Path) -> Picture:
+    """A picture as RGB, upright as its EXIF says, transparency on white.
+
+    Greyscale, palette and CMYK are converted, 16 bits scaled to 8. Of an animation, the first
+    frame.
+
+    Raises:
+      UserError: missing, empty, cut short, too large, or not a picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"{path} {what}; expected a picture (PNG, JPEG, WebP, …)")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return to_rgb(image)
+    except UnidentifiedImageError:
+        empty = "it is empty" if not path.stat().st_size else "not a format that is known here"
+        raise UserError(f"{path} is no picture: {empty}; expected PNG, JPEG, WebP, …") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{path} has too many pixels; expected at most 89 million") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UserError(f"{path} can't be read: {error}; is it whole?") from None
+
+
+def to_rgb(image: Image.Image) -> Picture:
+    """A Pillow image as RGB; see `read_image`."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        levels = np.asarray(image).astype(np.float64)
+        # Pillow hands out 16-bit greyscale in several modes, none of which it converts rightly.
+        levels = levels / 257 if levels.max() > 255 or image.mode.startswith("I;16") else levels
+        image = Image.fromarray(np.clip(np.round(levels), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def letterbox(picture: Picture, size: tuple[int, int]) -> Picture:
+    """Fits a picture into a size without cutting or stretching; what is left over is black.
+
+    Pixel for pixel as the released code does it: bicubic, sides rounded down.
+
+    Args:
+      picture: RGB.
+      size: height and width wanted.
+    """
+    height, width = size
+    h, w = picture.shape[:2]
+    scale = min(width / w, height / h)
+    image = Image.fromarray(picture)
+    if (h, w) != (height, width):
+        image = image.resize((max(int(w * scale), 1), max(int(h * scale), 1)))
+    left, top = image.width // 2 - width // 2, image.height // 2 - height // 2
+    return np.array(image.crop((left, top, left + width, top + height)))

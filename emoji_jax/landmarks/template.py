@@ -1,0 +1,181 @@
+"""`Landmarks`: what is known about one face in every frame of a picture or video, and its file."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from emoji_jax.errors import UserError
+from emoji_jax.landmarks import pickled, topology
+
+FORMAT = 1
+"""Version of the `.npz` layout; a reader refuses any other."""
+
+# Name, what follows the frame axis, data type.
+_ARRAYS = (
+    ("points", (topology.POINTS, 3), np.dtype(np.float32)),
+    ("vertices", (topology.MESH_POINTS, 3), np.dtype(np.float32)),
+    ("pose", (4, 4), np.dtype(np.float32)),
+    ("blendshapes", (len(topology.BLENDSHAPES),), np.dtype(np.float32)),
+    ("times", (), np.dtype(np.float64)),
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Landmarks:
+    """A face in F frames. Indexing takes frames and always keeps the frame axis.
+
+    Raises:
+      ValueError: on construction, if a shape or data type is not as below or a number not finite.
+    """
+
+    points: Float32[np.ndarray, "F 478 3"]
+    """Image coordinates: x right and y down in [0, 1] inside the picture, z (smaller is nearer the
+    camera) in units of the width; may lie outside."""
+    vertices: Float32[np.ndarray, "F 468 3"]
+    """The face mesh in canonical space, cm: the head pose is removed."""
+    pose: Float32[np.ndarray, "F 4 4"]
+    """From canonical to camera space (y up, the face at negative z), cm."""
+    blendshapes: Float32[np.ndarray, "F 51"]
+    """Scores in [0, 1], named by `topology.BLENDSHAPES`."""
+    size: tuple[int, int]
+    """Height and width of the picture in pixels."""
+    times: Float64[np.ndarray, " F"]
+    """When each frame is shown, in seconds."""
+
+    def __post_init__(self) -> None:
+        _check(vars(self))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __getitem__(self, frames: int | slice | np.ndarray | list[int]) -> "Landmarks":
+        """Returns some of the frames: `lm[3:5]`, `lm[[0, 7]]`; `lm[3]` is the same as `lm[[3]]`."""
+        if not isinstance(frames, slice):
+            frames = np.atleast_1d(frames)
+        taken = {name: getattr(self, name)[frames] for name, _, _ in _ARRAYS}
+        return dataclasses.replace(self, **taken)
+
+    @property
+    def pixels(self) -> Float64[np.ndarray, "F 478 2"]:
+        """The points in pixels (x right, y down; the first pixel spans 0 to 1)."""
+        height, width = self.size
+        return self.points[..., :2] * np.array([width, height], np.float64)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an `.npz` file without pickled objects; it appears under its name when complete.
+
+        Raises:
+          UserError: if the name does not end in `.npz`, or if it cannot be written.
+        """
+        path = pathlib.Path(path)
+        if path.suffix != ".npz":
+            raise UserError(f"landmarks are saved as .npz, not as {path.name}")
+        arrays = {name: getattr(self, name) for name, _, _ in _ARRAYS}
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with beside.open("wb") as file:
+                np.savez_compressed(file, format=FORMAT, size=np.array(self.size), **arrays)
+            beside.replace(path)
+        except OSError as error:
+            raise UserError(f"cannot write landmarks to {path}: {error.strerror}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, fps: float = 30.0) -> "Landmarks":
+        """Reads an `.npz` written by `save`, or a driving template (`.npy`) of the released code.
+
+        Templates are pickles. They are read by a reader that makes nothing but arrays of numbers
+        and plain containers, so that a hostile file can run no code.
+
+        Args:
+          path: the file.
+          fps: frame rate given to templates, which have none.
+
+        Raises:
+          UserError: if it cannot be read, is not of either kind, holds wrong shapes or numbers that
+            are not finite, or asks for anything that landmarks do not need.
+        """
+        path = pathlib.Path(path)
+        readers = {".npz": _read_npz, ".npy": lambda file: _read_template(file, fps)}
+        if path.suffix not in readers:
+            raise UserError(f"{path} is no landmark file: expected .npz or .npy")
+        try:
+            fields = readers[path.suffix](path)
+            _check(fields)
+            return cls(**fields)
+        except OSError as error:
+            raise UserError(f"cannot read landmarks from {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path} holds no usable landmarks: {error}") from error
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Raises a ValueError unless these are the fields of some `Landmarks`."""
+    frames = len(fields["points"]) if np.ndim(fields["points"]) else 0
+    for name, shape, dtype in _ARRAYS:
+        array = fields[name]
+        found = (getattr(array, "dtype", None), np.shape(array))
+        if found != (dtype, (frames, *shape)):
+            raise ValueError(
+                f"{name} should be {dtype} {[frames, *shape]}, got {found[0]} {list(found[1])}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite")
+    height, width = fields["size"]
+    if height < 1 or width < 1:
+        raise ValueError(f"size should be a height and width in pixels, got {fields['size']}")
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, Any]:
+    names = [name for name, _, _ in _ARRAYS]
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, Mapping):
+                raise ValueError("it is one array, not an archive of arrays")
+            missing = {"format", "size", *names} - set(archive)
+            if missing:
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+            version, size = archive["format"], archive["size"]
+            arrays = {name: archive[name] for name in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"the archive is damaged: {error}") from error
+    if version.shape or version != FORMAT:
+        raise ValueError(f"its format is {version}, this version reads {FORMAT}")
+    if size.shape != (2,) or size.dtype.kind not in "iu":
+        raise ValueError(f"size should be two whole numbers, got {size.dtype} {list(size.shape)}")
+    return {"size": (int(size[0]), int(size[1])), **arrays}
+
+
+def _read_template(path: pathlib.Path, fps: float) -> dict[str, Any]:
+    """Reads a list with one dict per frame: lmks, lmks3d, trans_mat, bs, width, height, [time]."""
+    frames = pickled.read_objects(path)
+    keys = {"lmks": "points", "lmks3d": "vertices", "trans_mat": "pose", "bs": "blendshapes"}
+    if not frames:
+        raise ValueError("it holds no frames")
+    for i, frame in enumerate(frames):
+        missing = {*keys, "width", "height"} - set(frame if isinstance(frame, dict) else ())
+        if missing:
+            raise ValueError(f"frame {i} lacks {', '.join(sorted(missing))}")
+    try:
+        arrays = {
+            name: np.stack([pickled.to_array(frame[key]) for frame in frames]).astype(np.float32)
+            for key, name in keys.items()
+        }
+        sizes = {tuple(int(pickled.to_array(f[k])) for k in ("height", "width")) for f in frames}
+        times = [float(pickled.to_array(f.get("time", i / fps))) for i, f in enumerate(frames)]
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    if len(sizes) > 1:
+        raise ValueError(f"its frames have different sizes: {sorted(sizes)}")
+    return {"size": sizes.pop(), "times": np.array(times, np.float64), **arrays}

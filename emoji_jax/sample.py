@@ -1,0 +1,110 @@
+"""Animates a portrait with the motion of a video.
+
+python -m emoji_jax.sample --ref portrait.png --driving motion.mp4 --out out.mp4
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from emoji_jax import command
+from emoji_jax import config as config_file
+from emoji_jax.errors import UserError
+
+_REF = flags.DEFINE_string("ref", None, "The portrait: any picture of a face.")
+_DRIVING = flags.DEFINE_string(
+    "driving",
+    None,
+    "The motion: a video, an animated image, a folder of frames, a picture, or a template of "
+    "landmarks (.npz, .npy).",
+)
+_OUT = flags.DEFINE_string("out", "out.mp4", "What to write: .mp4, .webm, .gif, .webp or a folder.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "tiny", "Bundled checkpoint or folder of one.")
+_GRID = flags.DEFINE_bool("grid", False, "Put portrait, landmarks and result side by side.")
+_SEED = flags.DEFINE_integer("seed", None, "Same seed, same frames; instead of --config.seed.")
+_FRAMES = flags.DEFINE_integer("frames", None, "Frames of the motion to use, from its start.")
+_CONFIG = config_file.flag("sample.py")
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator:
+    """A progress function that shows one bar after another on stderr."""
+    bars: dict[str, tqdm] = {}
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if what not in bars:
+            bars[what] = tqdm(desc=what, total=total, file=sys.stderr)
+        bars[what].update(done - bars[what].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def main() -> None:
+    """Does what the flags say."""
+    if not (_REF.value and _DRIVING.value):
+        raise UserError("give --ref, a picture of a face, and --driving, a video to imitate")
+    from emoji_jax.animator import Animator, MotionConfig
+    from emoji_jax.sampling import SamplerConfig
+    from emoji_jax.video_writer import VideoWriter
+
+    config = _CONFIG.value
+    seed = config.seed if _SEED.value is None else _SEED.value
+    motion = dict(config.motion)
+    neutral = motion["neutral"]
+    moving = MotionConfig(
+        **motion
+        | {
+            "compat": _choice("motion.compat", motion["compat"], ("", "release")) or None,
+            "head_pose": _choice("motion.head_pose", motion["head_pose"], ("relative", "absolute")),
+            "neutral": int(neutral)
+            if neutral.isdigit()
+            else _choice("motion.neutral", neutral, ("auto",)),
+            "frames": _FRAMES.value or motion["frames"],
+        }
+    )
+    animator = Animator.load(
+        _CHECKPOINT.value,
+        size=tuple(config.size) or None,
+        dtype=_choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
+        attention=_choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn")),
+    )
+    with progress_bars() as progress:
+        animation = animator(
+            _REF.value,
+            _DRIVING.value,
+            sampler=SamplerConfig(**config.sampler),
+            moving=moving,
+            seed=seed,
+            progress=progress,
+        )
+        for note in animation.notes:
+            print(f"note: {note}", file=sys.stderr)
+        height, width = animation.reference.shape[:2]
+        with VideoWriter(
+            Path(_OUT.value),
+            (height, 3 * width if _GRID.value else width),
+            animation.frame_rate,
+            times=animation.times,
+            audio=animation.audio,
+        ) as writer:
+            for frame in animation.grid() if _GRID.value else animation:
+                writer.write(frame)
+    print(f"{_OUT.value}: {len(animation)} frames")
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UserError(f"config.{name} is {value!r}; expected one of {', '.join(choices)}")
+    return value
+
+
+if __name__ == "__main__":
+    command.run(main)

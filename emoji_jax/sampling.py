@@ -1,0 +1,361 @@
+"""From one portrait and a row of landmark pictures to frames."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from emoji_jax import diffusion
+from emoji_jax.models.emoji import Emoji, EmojiConfig
+from emoji_jax.models.unet import Conditions
+
+Rounding = Literal["nearest", "down"]
+Latents = Float[Array | np.ndarray, "F h w C"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """How to sample.
+
+    Attributes:
+      name: key of `diffusion.SAMPLERS`.
+      steps: S, evaluations of the UNet (each of them twice, for guidance).
+      guidance_scale: of classifier-free guidance; 1 switches it off and halves the work.
+      frames: F, length of a window; 0 means what the checkpoint was trained with.
+      overlap: frames that neighbouring windows of a longer video share.
+      decode_batch: frames decoded at a time.
+    """
+
+    name: str = "ddim"
+    steps: int = 30
+    guidance_scale: float = 3.5
+    frames: int = 0
+    overlap: int = 4
+    decode_batch: int = 4
+
+
+@runtime_checkable
+class Pictures(Protocol):
+    """Landmark pictures, drawn when asked for: `len(pictures)`, `pictures[indices]`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Frames that are denoised together.
+
+    Attributes:
+      frames: their indices.
+      weights: what each prediction counts where windows overlap; they need not sum to one.
+    """
+
+    frames: Int[np.ndarray, " F"]
+    weights: Float[np.ndarray, " F"]
+
+
+Windows = Callable[[int, int], Sequence[Window]]
+Progress = Callable[[str, int, int], None]
+
+
+def shifting_windows(length: int, overlap: int) -> Windows:
+    """Windows of a video that lie elsewhere at every step, so that no seam stays where it is.
+
+    Args:
+      length: frames of a window; a shorter video is one window.
+      overlap: frames that neighbours share, less than `length`.
+
+    Returns:
+      Function of (number of frames, step) to windows that cover all frames, each of full length.
+      A prediction counts less the nearer it is to its window's edge.
+    """
+    stride = length - overlap
+
+    def windows(count: int, step: int) -> list[Window]:
+        size = min(length, count)
+        # Multiples of the golden section fall evenly, however many there are.
+        shift = round(stride * (step * 0.618034 % 1))
+        starts = np.clip(np.arange(-shift, count, stride), 0, count - size)
+        weights = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)
+        return [Window(np.arange(start, start + size), weights) for start in np.unique(starts)]
+
+    return windows
+
+
+def released_windows(count: int, step: int, length: int = 24) -> list[Window]:
+    """The released code's windows: side by side, the last one wrapping round to the start."""
+    if count <= length:
+        return [Window(np.arange(count), np.ones(count, np.float32))]
+    ones = np.ones(length, np.float32)
+    starts = range(0, count, length)
+    return [Window(np.arange(start, start + length) % count, ones) for start in starts]
+
+
+class Programs:
+    """The networks compiled for sampling; each program is compiled once per shape.
+
+    Args:
+      cfg: configuration.
+      graph: as `checkpoint.load` returns it.
+      parameters: likewise.
+    """
+
+    def __init__(self, cfg: EmojiConfig, graph: nnx.GraphDef, parameters: nnx.State):
+        self.cfg, self.parameters = cfg, parameters
+        self.schedule = diffusion.schedule()
+        self._on_step: Callable[[int], None] = lambda _: None
+
+        def program(function: Callable) -> Callable:
+            return jax.jit(
+                lambda parameters, *args, **static: function(
+                    nnx.merge(graph, parameters), *args, **static
+                ),
+                static_argnames=("steps", "guided", "rounding"),
+            )
+
+        self._encode = program(_encode)
+        self._clip = program(functools.partial(_denoise_clip, on_step=self._report))
+        self._predict = program(_predict_window)
+        self._decode = program(_decode)
+
+    def _report(self, step: Array) -> None:
+        self._on_step(int(step))
+
+    def encode(
+        self,
+        reference: Float[np.ndarray, "H W 3"],
+        clip_pixels: Float[np.ndarray, "P P 3"],
+    ) -> Conditions:
+        """Everything the portrait contributes, once per portrait.
+
+        Args:
+          reference: portrait in [-1, 1].
+          clip_pixels: the same as CLIP's processor makes it.
+        """
+        return self._encode(self.parameters, reference[None], clip_pixels[None])
+
+    def denoise_clip(
+        self,
+        conditions: Conditions,
+        pictures: UInt8[np.ndarray, "F H W 3"],
+        noise: Latents,
+        steps: diffusion.Steps,
+        guidance_scale: float,
+        on_step: Callable[[int], None] = lambda _: None,
+    ) -> Latents:
+        """Scaled latents of a clip, all steps in one compiled program."""
+        self._on_step = on_step
+        latents = self._clip(
+            self.parameters,
+            conditions,
+            pictures[None],
+            noise[None],
+            jnp.asarray(steps.t),
+            jnp.asarray(steps.rows()),
+            guidance_scale,
+            guided=guidance_scale != 1,
+        )
+        return latents[0]
+
+    def predict(
+        self,
+        conditions: Conditions,
+        pictures: UInt8[np.ndarray, "F H W 3"],
+        x: Latents,
+        t: int,
+        guidance_scale: float,
+    ) -> Latents:
+        """The guided velocity of one window at one step."""
+        return self._predict(
+            self.parameters,
+            conditions,
+            pictures[None],
+            x[None],
+            jnp.int32(t),
+            guidance_scale,
+            guided=guidance_scale != 1,
+        )[0]
+
+    def decode(
+        self, latents: Latents, rounding: Rounding = "nearest"
+    ) -> UInt8[np.ndarray, "F H W 3"]:
+        """Frames of scaled latents."""
+        return np.asarray(self._decode(self.parameters, latents, rounding=rounding))
+
+
+def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
+    return model.condition(reference, clip_pixels)
+
+
+def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
+    """Conditions with landmark features, and with the unconditional half if there is guidance."""
+    motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
+    conditions = dataclasses.replace(conditions, motion=motion)
+    return model.with_unconditional(conditions) if guided else conditions
+
+
+def _guided_velocity(
+    model: Emoji, conditions: Conditions, x: Array, t: Array, scale: Array, *, guided: bool
+) -> Array:
+    if model.cfg.masked:  # no frame is known here: nothing is in the extra channels
+        x = jnp.pad(x, [(0, 0)] * 4 + [(0, model.cfg.unet.in_channels - x.shape[-1])])
+    if not guided:
+        return model.unet(x, jnp.broadcast_to(t, len(x)), conditions)
+    twice = jnp.concatenate([x, x])
+    both = model.unet(twice, jnp.broadcast_to(t, len(twice)), conditions)
+    return diffusion.guide(*jnp.split(both, 2), scale)
+
+
+def _predict_window(
+    model: Emoji,
+    conditions: Conditions,
+    pictures: Array,
+    x: Array,
+    t: Array,
+    scale: Array,
+    *,
+    guided: bool,
+) -> Array:
+    conditions = _features(model, conditions, pictures, guided=guided)
+    return _guided_velocity(model, conditions, x, t, scale, guided=guided)
+
+
+def _denoise_clip(
+    model: Emoji,
+    conditions: Conditions,
+    pictures: Array,
+    noise: Array,
+    timesteps: Array,
+    table: Array,
+    scale: Array,
+    *,
+    guided: bool,
+    on_step: Callable[[Array], None],
+) -> Array:
+    conditions = _features(model, conditions, pictures, guided=guided)
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, x0_before = carry
+        v = _guided_velocity(model, conditions, x, timesteps[i], scale, guided=guided)
+        jax.debug.callback(on_step, i + 1, ordered=False)
+        return diffusion.update(tuple(table[i]), x, v, x0_before)
+
+    x, _ = jax.lax.fori_loop(0, len(timesteps), step, (noise, jnp.zeros_like(noise)))
+    return x
+
+
+def _decode(model: Emoji, latents: Array, *, rounding: Rounding) -> Array:
+    pictures = jnp.clip(model.vae.decode(latents) / 2 + 0.5, 0, 1) * 255
+    return (jnp.round(pictures) if rounding == "nearest" else pictures).astype(jnp.uint8)
+
+
+def frame_noise(key: PRNGKeyArray, frames: Int[np.ndarray, " F"], shape: Sequence[int]) -> Array:
+    """Noise of each frame from its own key: a frame's is the same in a video of any length."""
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(frames))
+    return jax.vmap(lambda k: jax.random.normal(k, tuple(shape)))(keys)
+
+
+def animate(
+    programs: Programs,
+    conditions: Conditions,
+    pictures: Pictures,
+    config: SamplerConfig,
+    *,
+    seed: int,
+    windows: Windows | None = None,
+    rounding: Rounding = "nearest",
+    progress: Progress = lambda what, done, total: None,
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Frames of an animated portrait, decoded as they are asked for.
+
+    Args:
+      programs: compiled networks.
+      conditions: the portrait's, from `Programs.encode`.
+      pictures: one landmark picture per frame.
+      config: how to sample.
+      seed: same seed, same frames.
+      windows: for videos longer than a window; by default shifting, overlapping ones.
+      rounding: of pixel values; the released code rounds down.
+      progress: told ("denoising" or "decoding", done, total).
+    """
+    latents = denoise(
+        programs, conditions, pictures, config, seed=seed, windows=windows, progress=progress
+    )
+    count, batch = len(latents), min(config.decode_batch, len(latents))
+    for start in range(0, count, batch):
+        # The last batch is filled up with frames that it has, to need no second program.
+        indices = np.minimum(np.arange(start, start + batch), count - 1)
+        frames = programs.decode(latents[indices], rounding)
+        yield from frames[: count - start]
+        progress("decoding", min(start + batch, count), count)
+
+
+def denoise(
+    programs: Programs,
+    conditions: Conditions,
+    pictures: Pictures,
+    config: SamplerConfig,
+    *,
+    seed: int,
+    noise: Float[np.ndarray, "F h w C"] | None = None,
+    windows: Windows | None = None,
+    progress: Progress = lambda what, done, total: None,
+) -> Float[np.ndarray, "F h w C"]:
+    """Scaled latents of all frames; arguments as `animate`, and the noise to begin with."""
+    cfg, count = programs.cfg, len(pictures)
+    length = config.frames or cfg.frames
+    windows = windows or shifting_windows(length, min(config.overlap, length - 1))
+    steps = diffusion.SAMPLERS[config.name](programs.schedule, config.steps)
+    if noise is None:
+        shape = (*(side // cfg.vae.factor for side in cfg.size), cfg.vae.latent_channels)
+        noise = np.asarray(frame_noise(jax.random.key(seed), np.arange(count), shape))
+    if len(windows(count, 0)) == 1:
+
+        def on_step(done: int) -> None:
+            progress("denoising", done, len(steps))
+
+        every = np.arange(count)
+        scale = config.guidance_scale
+        latents = programs.denoise_clip(
+            conditions, pictures[every], noise, steps, scale, on_step=on_step
+        )
+        return np.asarray(latents)
+    return _denoise_windows(programs, conditions, pictures, config, steps, noise, windows, progress)
+
+
+def _denoise_windows(
+    programs: Programs,
+    conditions: Conditions,
+    pictures: Pictures,
+    config: SamplerConfig,
+    steps: diffusion.Steps,
+    noise: np.ndarray,
+    windows: Windows,
+    progress: Progress,
+) -> np.ndarray:
+    """All windows of a step, then the step: latents stay on the host, only windows on the device.
+
+    Steps are linear in the prediction, so that averaging predictions is averaging stepped windows.
+    """
+    count = len(noise)
+    x, x0_before = noise, np.zeros_like(noise)
+    for i in range(len(steps)):
+        total, weight = np.zeros_like(x), np.zeros((count, 1, 1, 1), np.float32)
+        for window in windows(count, i):
+            frames, weights = window.frames, window.weights[:, None, None, None]
+            v = programs.predict(
+                conditions, pictures[frames], x[frames], int(steps.t[i]), config.guidance_scale
+            )
+            np.add.at(total, frames, weights * np.asarray(v))
+            np.add.at(weight, frames, weights)
+        x, x0_before = diffusion.update(tuple(steps.rows()[i]), x, total / weight, x0_before)
+        progress("denoising", i + 1, len(steps))
+    return x

@@ -1,0 +1,191 @@
+"""Tensors out of PyTorch and safetensors files, without PyTorch and without running a pickle."""
+
+import collections
+import dataclasses
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from emoji_jax.errors import UserError
+
+_STORAGES = {
+    "DoubleStorage": np.float64,
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    dtype: np.dtype
+    key: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def _rebuild(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: object) -> _Tensor:
+    return _Tensor(storage, offset, tuple(shape), tuple(stride))
+
+
+def _rebuild_parameter(data: _Tensor, *_: object) -> _Tensor:
+    return data
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds tensor descriptions, dicts, lists and numbers; refuses everything else."""
+
+    _allowed: Mapping[tuple[str, str], object] = {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
+        ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+        **{("torch", name): np.dtype(dtype) for name, dtype in _STORAGES.items()},
+    }
+
+    def find_class(self, module: str, name: str) -> object:
+        try:
+            return self._allowed[module, name]
+        except KeyError:
+            raise UserError(f"it asks for {module}.{name}, and only tensors are read") from None
+
+    def persistent_load(self, pid: tuple) -> _Storage:
+        kind, dtype, key = pid[:3]
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise UserError("it holds something that is not a tensor's storage")
+        return _Storage(dtype, str(key))
+
+
+class TensorFile(Mapping[str, np.ndarray]):
+    """A file of named tensors, each read from disk only when asked for.
+
+    Raises:
+      UserError: missing, empty, cut short, or holding anything but tensors.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        if not path.is_file():
+            raise UserError(f"{path} is missing; expected a .safetensors, .bin, .pth or .ckpt file")
+        read = _open_safetensors if path.suffix == ".safetensors" else _open_torch
+        try:
+            self._names, self._get = read(path)
+        except UserError as error:
+            raise UserError(f"{path} was refused: {error}") from None
+        except Exception as error:
+            # Whatever a damaged header makes the parsers say, it is the file that is at fault.
+            raise UserError(
+                f"{path} can't be read as tensors ({type(error).__name__}: {error}); is it whole?"
+            ) from error
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+_Opened = tuple[list[str], Callable[[str], np.ndarray]]
+
+
+def _open_safetensors(path: Path) -> _Opened:
+    file = safetensors.safe_open(path, framework="numpy")
+    return list(file.keys()), file.get_tensor
+
+
+def _open_torch(path: Path) -> _Opened:
+    if not zipfile.is_zipfile(path):
+        raise UserError(
+            "it is not a zip archive, as torch.save has written since PyTorch 1.6 (is it whole? "
+            "an older file must be loaded and saved again with a newer PyTorch)"
+        )
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        head = next((n for n in names if n.endswith("data.pkl")), None)
+        if head is None:
+            raise UserError("the archive has no data.pkl")
+        root = head.removesuffix("data.pkl")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise UserError("its numbers are big-endian")
+        try:
+            content = _Unpickler(io.BytesIO(archive.read(head))).load()
+        except pickle.UnpicklingError as error:
+            raise UserError(f"its index can't be read ({error})") from None
+        tensors = _tensors(content)
+        places = {
+            info.filename.removeprefix(f"{root}data/"): _place(path, info)
+            for info in archive.infolist()
+            if info.filename.startswith(f"{root}data/")
+        }
+    for name, tensor in tensors.items():
+        _check(name, tensor, places)
+    return list(tensors), lambda name: _map(path, tensors[name], places)
+
+
+def _tensors(content: object) -> dict[str, _Tensor]:
+    """The named tensors of a state dict, or of the state dict that a training checkpoint holds."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping):
+        raise UserError("it holds no dict of tensors")
+    tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
+    if not tensors:
+        raise UserError("it holds no tensors")
+    return tensors
+
+
+def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where a stored entry's bytes are in the file: start and length."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise UserError(f"its entry {info.filename} is compressed, which torch.save never does")
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", file.read(4))
+    return info.header_offset + 30 + name + extra, info.file_size
+
+
+def _check(name: str, tensor: _Tensor, places: Mapping[str, tuple[int, int]]) -> None:
+    if tensor.storage.key not in places:
+        raise UserError(f"the numbers of {name} are missing")
+    last = tensor.offset + sum(
+        (n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True)
+    )
+    fits = (last + 1) * tensor.storage.dtype.itemsize <= places[tensor.storage.key][1]
+    whole = all(
+        isinstance(n, int) and n >= 0 for n in (tensor.offset, *tensor.shape, *tensor.stride)
+    )
+    if not (fits and whole):
+        raise UserError(f"{name} reaches beyond its storage")
+
+
+def _map(path: Path, tensor: _Tensor, places: Mapping[str, tuple[int, int]]) -> np.ndarray:
+    start, length = places[tensor.storage.key]
+    dtype = tensor.storage.dtype
+    if not length:
+        return np.zeros(tensor.shape, dtype)
+    flat = np.memmap(path, dtype, "r", start, (length // dtype.itemsize,))[tensor.offset :]
+    strides = [s * dtype.itemsize for s in tensor.stride]
+    return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)

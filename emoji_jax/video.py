@@ -1,0 +1,194 @@
+"""Reading moving pictures, as a stream: memory does not grow with their length."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from emoji_jax.errors import UserError
+from emoji_jax.images import Picture, read_image, to_rgb
+
+_EXPECTED = "expected a video, an animated image, a folder of frames or a picture"
+
+
+class Video:
+    """Frames of a video, an animated image, a folder or a single picture; iterable repeatedly.
+
+    Attributes:
+      path: where it is.
+      frame_rate: frames per second, on average.
+      length: number of frames, None if unknown before they are read.
+      audio: the file if it has sound, else None.
+    """
+
+    def __init__(self, path: Path, frame_rate: Fraction, length: int | None, audio: Path | None):
+        self.path, self.frame_rate, self.length, self.audio = path, frame_rate, length, audio
+        self.limit: int | None = None
+
+    def __iter__(self) -> Iterator[tuple[Picture, float]]:
+        """Frames, RGB, and when each is shown, seconds from the start of the file."""
+        size = None
+        for count, (frame, time) in enumerate(self._read()):
+            if self.limit is not None and count >= self.limit:
+                return
+            size = size or frame.shape
+            if frame.shape != size:
+                raise UserError(
+                    f"{self.path}: frame {count} is {frame.shape[1]}x{frame.shape[0]} pixels, "
+                    f"those before it {size[1]}x{size[0]}; expected one size"
+                )
+            yield frame, time
+        if size is None:
+            raise UserError(f"{self.path} has no frames; {_EXPECTED}")
+
+    def _read(self) -> Iterator[tuple[Picture, float]]:
+        raise NotImplementedError
+
+
+class _Folder(Video):
+    def __init__(self, path: Path, frame_rate: Fraction):
+        self.files = sorted(
+            (f for f in path.iterdir() if f.suffix.lower() in Image.registered_extensions()),
+            key=lambda f: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", f.name)],
+        )
+        if not self.files:
+            raise UserError(f"{path} holds no pictures; {_EXPECTED}")
+        super().__init__(path, frame_rate, len(self.files), None)
+
+    def _read(self) -> Iterator[tuple[Picture, float]]:
+        for i, file in enumerate(self.files):
+            yield read_image(file), float(i / self.frame_rate)
+
+
+class _Animation(Video):
+    """GIF, WebP, APNG; or a still picture, which is one frame."""
+
+    def __init__(self, path: Path, frame_rate: Fraction):
+        with Image.open(path) as image:
+            length = getattr(image, "n_frames", 1)
+            durations = [_duration(frame) for frame in ImageSequence.Iterator(image)]
+        if length > 1:
+            # 100 ms is what browsers make of a duration that is absent or next to nothing.
+            self.durations = [Fraction(d if d > 10 else 100).limit_denominator() for d in durations]
+            frame_rate = Fraction(1000 * length, sum(self.durations)).limit_denominator(1001)
+        else:
+            self.durations = [1000 / frame_rate]
+        super().__init__(path, frame_rate, length, None)
+
+    def _read(self) -> Iterator[tuple[Picture, float]]:
+        time = Fraction(0)
+        with Image.open(self.path) as image:
+            for frame, duration in zip(ImageSequence.Iterator(image), self.durations, strict=True):
+                yield to_rgb(frame), float(time / 1000)
+                time += duration
+
+
+def _duration(frame: Image.Image) -> float:
+    frame.load()  # WebP knows it only then
+    return frame.info.get("duration", 0)
+
+
+class _File(Video):
+    """Whatever FFmpeg's libraries read."""
+
+    def __init__(self, path: Path):
+        with _opened(path) as container:
+            stream = _moving(container)
+            if stream is None:
+                raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
+            rate = stream.average_rate or stream.guessed_rate or Fraction(30)
+            sound = path if container.streams.audio else None
+            self.promised = stream.frames
+        super().__init__(path, Fraction(rate), self.promised or None, sound)
+
+    def _read(self) -> Iterator[tuple[Picture, float]]:
+        count = 0
+        with _opened(self.path) as container:
+            stream = _moving(container)
+            stream.thread_type = "AUTO"
+            try:
+                for frame in container.decode(stream):
+                    picture = frame.to_ndarray(format="rgb24")
+                    # A phone held upright stores its pictures lying down and says so.
+                    turns = round(frame.rotation / 90) % 4
+                    time = count / self.frame_rate if frame.time is None else frame.time
+                    yield np.ascontiguousarray(np.rot90(picture, turns)), float(time)
+                    count += 1
+            except _av_errors() as error:
+                raise UserError(f"{self.path} breaks off after {count} frames: {error}") from None
+        # Cutting a few frames off by an edit list is no damage.
+        if count < 0.98 * self.promised - 2:
+            raise UserError(
+                f"{self.path} is cut short: it promises {self.promised} frames and holds {count}"
+            )
+
+
+def _av_errors() -> tuple[type[Exception], ...]:
+    import av
+
+    return (av.error.FFmpegError, OSError, ValueError)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    import av
+
+    try:
+        container = av.open(str(path))
+    except _av_errors() as error:
+        empty = "it is empty" if not path.stat().st_size else getattr(error, "strerror", error)
+        raise UserError(f"{path} can't be read as a video: {empty}; {_EXPECTED}") from None
+    with container:
+        yield container
+
+
+def _moving(container: Any) -> Any:
+    """The first video stream that is not the cover picture of a piece of music."""
+    streams = container.streams.video
+    return next((s for s in streams if "attached_pic" not in str(s.disposition)), None)
+
+
+def open_video(
+    path: str | Path, *, frames: int | None = None, frame_rate: float | Fraction = 30
+) -> Video:
+    """Opens moving pictures, whatever they are in.
+
+    Args:
+      path: a video, an animated image, a folder of pictures (in natural order) or one picture.
+      frames: read at most so many.
+      frame_rate: of a folder, frames per second.
+
+    Raises:
+      UserError: missing, empty, unreadable, or without moving pictures. Iterating raises it too,
+        where a file turns out to be damaged further in.
+    """
+    path, rate = Path(path), Fraction(frame_rate).limit_denominator(1001)
+    if path.is_dir():
+        video: Video = _Folder(path, rate)
+    elif not path.exists():
+        raise UserError(f"{path} does not exist; {_EXPECTED}")
+    else:
+        try:
+            video = _Animation(path, rate)
+        except UnidentifiedImageError:
+            video = _File(path)
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise UserError(f"{path} can't be read: {error}; is it whole?") from None
+    video.limit = frames
+    if frames and video.length:
+        video.length = min(video.length, frames)
+    return video
+
+
+def read_video(
+    path: str | Path, frames: int | None = None
+) -> tuple[UInt8[np.ndarray, "F H W 3"], Fraction]:
+    """All frames at once, and the frame rate; see `open_video`."""
+    video = open_video(path, frames=frames)
+    return np.stack([frame for frame, _ in video]), video.frame_rate

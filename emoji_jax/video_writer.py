@@ -1,0 +1,317 @@
+"""Writing moving pictures, as a stream; nothing has its final name before it is complete."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from emoji_jax.errors import UserError
+from emoji_jax.images import Picture
+
+# Fine enough for any frame rate; what MPEG uses.
+_TICKS = 90_000
+# Per container: codec for the pictures, codecs of sound it takes as they are, codec for others.
+_CONTAINERS = {
+    ".mp4": ("libx264", ("aac", "mp3", "ac3", "alac"), "aac"),
+    ".mov": ("libx264", ("aac", "mp3", "ac3", "alac"), "aac"),
+    ".mkv": ("libx264", ("aac", "mp3", "ac3", "alac", "opus", "vorbis", "flac"), "aac"),
+    ".webm": ("libvpx-vp9", ("opus", "vorbis"), "libopus"),
+}
+_QUALITY = {
+    "libx264": {"crf": "16", "preset": "medium"},
+    "libvpx-vp9": {"crf": "24", "b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"},
+}
+
+
+class _Sink(Protocol):
+    def write(self, frame: Picture, time: float) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class VideoWriter:
+    """Writes frames one by one; a context manager.
+
+    By the suffix: .mp4, .mov, .mkv, .webm; .gif and animated .webp, which hold all frames in memory
+    until the end; no suffix, a new folder of PNG files. Sides that are odd gain a row or column,
+    which the first four formats need.
+
+    Args:
+      path: what to write. An existing file is replaced, once the new one is complete.
+      size: height and width of the frames.
+      frame_rate: frames per second.
+      times: when each frame is shown, seconds, if not at equal intervals; the first is the start.
+      audio: file whose sound goes with it. What it has before the first of `times` and after the
+        last frame is left out.
+
+    Raises:
+      UserError: unknown suffix, or a place that can't be written to, then or later.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        frame_rate: float | Fraction,
+        *,
+        times: np.ndarray | None = None,
+        audio: str | Path | None = None,
+    ):
+        self.path = Path(path)
+        self.size, self.frame_rate = size, Fraction(frame_rate).limit_denominator(1001)
+        self.times, self.count = times, 0
+        suffix = self.path.suffix.lower()
+        if suffix not in (*_CONTAINERS, ".gif", ".webp", ""):
+            raise UserError(
+                f"{path} has the suffix {suffix}; expected "
+                f"{', '.join(_CONTAINERS)}, .gif, .webp or none, for a folder of PNG files"
+            )
+        if self.path.is_dir() and (suffix or any(self.path.iterdir())):
+            raise UserError(f"{path} is a folder already; give another name")
+        self._unfinished = self.path.with_name(f".{self.path.stem}.unfinished{self.path.suffix}")
+        try:
+            self._remove()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._sink = self._open(suffix, Path(audio) if audio else None)
+        except _errors() as error:
+            self._remove()
+            raise self._can_not(error) from None
+
+    def _open(self, suffix: str, audio: Path | None) -> _Sink:
+        if suffix in _CONTAINERS:
+            start = 0.0 if self.times is None else float(self.times[0])
+            return _Encoder(self._unfinished, self.size, self.frame_rate, audio, start)
+        if suffix:
+            return _Pillow(self._unfinished, self.frame_rate)
+        return _Pngs(self._unfinished)
+
+    def write(self, frame: Picture) -> None:
+        """Adds a frame."""
+        if frame.shape != (*self.size, 3):
+            raise ValueError(f"frame is {frame.shape}; expected {(*self.size, 3)}")
+        time = float(self.count / self.frame_rate)
+        if self.times is not None:
+            time = float(self.times[self.count] - self.times[0])
+        try:
+            self._sink.write(frame, time)
+        except _errors() as error:
+            raise self._can_not(error) from None
+        self.count += 1
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                if not self.count:
+                    raise UserError(f"{self.path}: there are no frames to write")
+                self._sink.finish()
+                if self.path.is_dir():
+                    self.path.rmdir()  # an empty folder was there before
+                self._unfinished.replace(self.path)
+        except _errors() as problem:
+            raise self._can_not(problem) from None
+        finally:
+            self._sink.abandon()
+            self._remove()
+
+    def _can_not(self, error: Exception) -> UserError:
+        reason = getattr(error, "strerror", None) or error
+        return UserError(f"{self.path} can't be written: {reason}")
+
+    def _remove(self) -> None:
+        if self._unfinished.is_dir():
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+        elif self._unfinished.exists():
+            self._unfinished.unlink()
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import av
+
+    return (av.error.FFmpegError, OSError)
+
+
+class _Pngs:
+    def __init__(self, path: Path):
+        path.mkdir()
+        self.path, self.count = path, 0
+
+    def write(self, frame: Picture, time: float) -> None:
+        Image.fromarray(frame).save(self.path / f"{self.count:06d}.png")
+        self.count += 1
+
+    def finish(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class _Pillow:
+    def __init__(self, path: Path, frame_rate: Fraction):
+        path.touch()
+        self.path, self.last = path, float(1 / frame_rate)
+        self.frames: list[Image.Image] = []
+        self.times: list[float] = []
+
+    def write(self, frame: Picture, time: float) -> None:
+        self.frames.append(Image.fromarray(frame))
+        self.times.append(time)
+
+    def finish(self) -> None:
+        ends = [*self.times[1:], self.times[-1] + self.last]
+        # Rounded at the ends, not each by itself, so that errors do not add up.
+        unit = 10 if self.path.suffix == ".gif" else 1
+        marks = np.round(np.array([self.times[0], *ends]) * 1000 / unit).astype(int) * unit
+        first, *rest = self.frames
+        first.save(
+            self.path,
+            save_all=True,
+            append_images=rest,
+            duration=np.diff(marks).tolist(),
+            loop=0,
+            quality=90,
+        )
+
+    def abandon(self) -> None:
+        self.frames.clear()
+
+
+class _Encoder:
+    """FFmpeg's libraries, pictures and sound interleaved."""
+
+    def __init__(
+        self, path: Path, size: tuple[int, int], rate: Fraction, audio: Path | None, start: float
+    ):
+        import av
+
+        codec, kept, other = _CONTAINERS[path.suffix.lower()]
+        self.size = tuple(side + side % 2 for side in size)
+        self.interval = float(1 / rate)
+        self.container = av.open(str(path), "w")
+        self.stream = self.container.add_stream(codec, rate, options=_QUALITY[codec])
+        self.stream.height, self.stream.width = self.size
+        self.stream.pix_fmt = "yuv420p"
+        self.stream.codec_context.time_base = Fraction(1, _TICKS)
+        # HDTV's matrix, and said so: players guess otherwise, each in its own way.
+        context = self.stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = 1
+        context.color_range = 1
+        self.sound = _Sound(self.container, audio, kept, other, start) if audio else None
+        self.end = 0.0
+
+    def write(self, frame: Picture, time: float) -> None:
+        import av
+
+        height, width = self.size
+        padding = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
+        picture = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"), "rgb24")
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        picture.pts, picture.time_base = round(time * _TICKS), Fraction(1, _TICKS)
+        self.end = time + self.interval
+        self._mux(self.stream.encode(picture))
+        if self.sound:
+            self._mux(self.sound.until(time))
+
+    def finish(self) -> None:
+        self._mux(self.stream.encode(None))
+        if self.sound:
+            self._mux(self.sound.until(self.end))
+            self._mux(self.sound.rest())
+        self.container.close()
+
+    def abandon(self) -> None:
+        if self.sound:
+            self.sound.close()
+        self.container.close()
+
+    def _mux(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            self.container.mux(packet)
+
+
+class _Sound:
+    """The sound of another file, from `start` on: copied where the container takes its codec."""
+
+    def __init__(self, container: Any, path: Path, kept: tuple[str, ...], other: str, start: float):
+        import av
+
+        self.source = av.open(str(path))
+        self.start = start
+        stream = self.source.streams.audio[0]
+        if stream.codec_context.name in kept:
+            self.stream = container.add_stream_from_template(stream)
+            self.resampler = None
+            self.packets = self._copied(stream)
+        else:
+            rate = 48_000
+            self.stream = container.add_stream(other, rate)
+            self.resampler = av.AudioResampler(self.stream.format, "stereo", rate)
+            self.packets = self._encoded(stream, rate)
+        self.next: tuple[float, Any] | None = next(self.packets, None)
+
+    def until(self, time: float) -> Iterator[Any]:
+        """Packets that begin before a time, seconds from the start of the output."""
+        while self.next is not None and self.next[0] < time:
+            yield self.next[1]
+            self.next = next(self.packets, None)
+
+    def rest(self) -> Iterator[Any]:
+        """What an encoder still holds back."""
+        if self.resampler is not None:
+            yield from self.stream.encode(None)
+
+    def close(self) -> None:
+        self.source.close()
+
+    def _copied(self, stream: Any) -> Iterator[tuple[float, Any]]:
+        shift = round(self.start / stream.time_base)
+        for packet in self.source.demux(stream):
+            if packet.pts is None or packet.pts < shift:
+                continue
+            packet.pts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            packet.stream = self.stream
+            yield float(packet.pts * stream.time_base), packet
+
+    def _encoded(self, stream: Any, rate: int) -> Iterator[tuple[float, Any]]:
+        for frame in self.source.decode(stream):
+            if frame.time is not None and frame.time < self.start:
+                continue
+            for piece in self.resampler.resample(frame):
+                time = float(piece.pts * piece.time_base) - self.start
+                piece.pts = round(time * rate)
+                piece.time_base = Fraction(1, rate)
+                for packet in self.stream.encode(piece):
+                    yield time, packet
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[Picture],
+    frame_rate: float | Fraction = 30,
+    audio: str | Path | None = None,
+) -> None:
+    """Writes frames; see `VideoWriter`."""
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise UserError(f"{path}: there are no frames to write")
+    with VideoWriter(path, first.shape[:2], frame_rate, audio=audio) as writer:
+        writer.write(first)
+        for frame in frames:
+            writer.write(frame)
