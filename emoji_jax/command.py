@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from emoji_jax.errors import UserError
 
@@ -14,8 +14,14 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Exit codes: 0 done; 2 a user's mistake, told in one line on stderr; 1 a bug, with traceback.
     """
+
+    def quietly(_: list[str]) -> None:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        main()
+
     try:
-        app.run(lambda _: main(), flags_parser=_parse)
+        app.run(quietly, flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
     except KeyboardInterrupt:

@@ -39,6 +39,8 @@ def progress_bars() -> Iterator:
         if what not in bars:
             bars[what] = tqdm(desc=what, total=total, file=sys.stderr)
         bars[what].update(done - bars[what].n)
+        if done == total:
+            bars[what].close()
 
     try:
         yield progress
