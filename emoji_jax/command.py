@@ -1,11 +1,13 @@
 """What all `python -m` commands share: flags in, one line and exit code 2 for a user's mistake."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from absl import app, flags, logging
 
+from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
 
@@ -29,14 +31,30 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> list[str]:
+    config_file.add_default(argv)
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        # A config flag reports an unknown option or a wrong value by these.
-        raise UserError(f"{' '.join(str(error).split())}; see --helpshort") from None
+        if "config" in flags.FLAGS:
+            # Of a file that can't be read, ml_collections complains only when it is used.
+            _ = flags.FLAGS.config.lock
+    except Exception as error:  # a configuration file is a program, which may fail in any way
+        raise UserError(f"{_explain(error)}; see --helpshort") from None
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; options begin with --, see --helpshort")
     return rest
+
+
+def _explain(error: Exception) -> str:
+    text = str(error).strip()
+    if "Traceback" in text:  # ml_collections puts that of a configuration file into its message
+        return f"the configuration file fails: {text.splitlines()[-1]}"
+    if isinstance(error, flags.Error):
+        return text
+    if isinstance(error, OSError):
+        return f"--config names a file that can't be read: {error.__cause__ or error}"
+    if isinstance(error, AttributeError | KeyError):
+        return "no such option: " + re.sub(r"\\n|[^\w .?]", " ", text)
+    return f"the configuration file fails: {type(error).__name__}: {text}"
 
 
 def _fail(message: str) -> NoReturn:

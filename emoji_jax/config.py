@@ -1,6 +1,8 @@
 """Where configuration files are, and how one builds on another."""
 
-import importlib.util
+import importlib.machinery
+import types
+import re
 from pathlib import Path
 
 import ml_collections
@@ -8,6 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 _PACKAGE = Path(__file__).parent
+_DEFAULT: dict[str, Path] = {}
 
 
 def folder() -> Path:
@@ -24,18 +27,28 @@ def read(name: str, *, beside: str) -> ml_collections.ConfigDict:
       beside: file in whose folder it is; pass `__file__`.
     """
     path = Path(beside).parent / name
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = importlib.machinery.SourceFileLoader(f"config_{path.stem}", str(path))
+    module = types.ModuleType(loader.name)
+    loader.exec_module(module)
     return module.get_config()
 
 
 def flag(default: str) -> flags.FlagHolder:
-    """Defines `--config=FILE` and `--config.OPTION=VALUE`.
+    """Defines `--config=FILE` and `--config.OPTION=VALUE`, for `command.run` to parse.
 
     Args:
       default: the file in `folder` that is used where none is given.
     """
-    return config_flags.DEFINE_config_file(
-        "config", str(folder() / default), "Configuration file.", lock_config=True
-    )
+    _DEFAULT["config"] = folder() / default
+    return config_flags.DEFINE_config_file("config", None, f"Configuration file ({default}).")
+
+
+def add_default(argv: list[str]) -> None:
+    """Adds the default configuration file to command line arguments that name none, in place.
+
+    Were it the flag's own default, it would be read while modules are imported, where no mistake in
+    `--config.OPTION` can be told nicely.
+    """
+    given = any(re.match(r"--?config(=|$)", argument) for argument in argv)
+    if _DEFAULT and not given:
+        argv.insert(1, f"--config={_DEFAULT['config']}")

@@ -1,7 +1,8 @@
 """Noise tables, conversions between predictions, and samplers as tables of coefficients."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 TRAIN_STEPS = 1000
+Numbers = Array | np.ndarray
+# What an update computes with: arrays of either kind, or plain numbers.
+Scalars = TypeVar("Scalars", Array, np.ndarray, float)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,36 +66,45 @@ def trailing_timesteps(steps: int) -> Int[np.ndarray, " S"]:
     return np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)).astype(np.int32) - 1
 
 
-def _by_sample(table: np.ndarray, t: Int[Array, " B"], like: Array) -> Array:
+def _by_sample(table: np.ndarray, t: Int[Numbers, " B"], like: Numbers) -> Array:
     values = jnp.asarray(table, jnp.float32)[t]
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
 def add_noise(
-    schedule: Schedule, x0: Float[Array, "B ..."], eps: Float[Array, "B ..."], t: Int[Array, " B"]
-) -> Float[Array, "B ..."]:
+    schedule: Schedule,
+    x0: Float[Numbers, "B ..."],
+    eps: Float[Numbers, "B ..."],
+    t: Int[Numbers, " B"],
+) -> Float[Numbers, "B ..."]:
     """x_t of the forward process; t is an index of the schedule, one per sample."""
     return _by_sample(schedule.alpha, t, x0) * x0 + _by_sample(schedule.sigma, t, x0) * eps
 
 
 def velocity(
-    schedule: Schedule, x0: Float[Array, "B ..."], eps: Float[Array, "B ..."], t: Int[Array, " B"]
-) -> Float[Array, "B ..."]:
+    schedule: Schedule,
+    x0: Float[Numbers, "B ..."],
+    eps: Float[Numbers, "B ..."],
+    t: Int[Numbers, " B"],
+) -> Float[Numbers, "B ..."]:
     """What the UNet is trained to predict: v = alpha eps - sigma x0 (arXiv 2202.00512)."""
     return _by_sample(schedule.alpha, t, x0) * eps - _by_sample(schedule.sigma, t, x0) * x0
 
 
 def to_x0_eps(
-    schedule: Schedule, x: Float[Array, "B ..."], v: Float[Array, "B ..."], t: Int[Array, " B"]
-) -> tuple[Float[Array, "B ..."], Float[Array, "B ..."]]:
+    schedule: Schedule,
+    x: Float[Numbers, "B ..."],
+    v: Float[Numbers, "B ..."],
+    t: Int[Numbers, " B"],
+) -> tuple[Float[Numbers, "B ..."], Float[Numbers, "B ..."]]:
     """Clean latents and noise that a velocity stands for; defined also where alpha is 0."""
     alpha, sigma = _by_sample(schedule.alpha, t, x), _by_sample(schedule.sigma, t, x)
     return alpha * x - sigma * v, alpha * v + sigma * x
 
 
 def guide(
-    unconditional: Float[Array, "*B"], conditional: Float[Array, "*B"], scale: ArrayLike
-) -> Float[Array, "*B"]:
+    unconditional: Float[Numbers, "*B"], conditional: Float[Numbers, "*B"], scale: ArrayLike
+) -> Float[Numbers, "*B"]:
     """Classifier-free guidance (arXiv 2207.12598)."""
     return unconditional + scale * (conditional - unconditional)
 
@@ -128,12 +141,9 @@ class Steps:
 
 
 def update(
-    step: tuple[ArrayLike, ...], x: ArrayLike, v: ArrayLike, x0_before: ArrayLike
-) -> tuple[ArrayLike, ArrayLike]:
-    """One update of a sampler; `step` is a row of `Steps`. Returns the new x, and x0.
-
-    NumPy arrays stay NumPy arrays.
-    """
+    step: Sequence[Any], x: Scalars, v: Scalars, x0_before: Scalars
+) -> tuple[Scalars, Scalars]:
+    """One update of a sampler; `step` is a row of `Steps.rows`. Returns the new x, and x0."""
     alpha, sigma, a, b, c = step
     x0 = alpha * x - sigma * v
     return a * x + b * x0 + c * x0_before, x0

@@ -1,6 +1,8 @@
 """Still pictures: any that Pillow reads, as RGB bytes."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,8 @@ Picture = UInt8[np.ndarray, "H W 3"]
 def read_image(path: str | Path) -> Picture:
     """A picture as RGB, upright as its EXIF says, transparency on white.
 
-    Greyscale, palette and CMYK are converted, 16 bits scaled to 8. Of an animation, the first
-    frame.
+    Greyscale, palette and CMYK are converted, 16 bits scaled to 8, as are floats up to 1. Of an
+    animation, the first frame.
 
     Raises:
       UserError: missing, empty, cut short, too large, or not a picture.
@@ -26,13 +28,29 @@ def read_image(path: str | Path) -> Picture:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"{path} {what}; expected a picture (PNG, JPEG, WebP, …)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return to_rgb(image)
+        with opened(path) as image:
+            return to_rgb(image)
     except UnidentifiedImageError:
         empty = "it is empty" if not path.stat().st_size else "not a format that is known here"
         raise UserError(f"{path} is no picture: {empty}; expected PNG, JPEG, WebP, …") from None
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A file as Pillow sees it.
+
+    Raises:
+      UnidentifiedImageError: not a picture.
+      UserError: cut short or too large, noticed now or while it is being decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            yield image
+    except UnidentifiedImageError:
+        raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{path} has too many pixels; expected at most 89 million") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -43,9 +61,12 @@ def to_rgb(image: Image.Image) -> Picture:
     """A Pillow image as RGB; see `read_image`."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        levels = np.asarray(image).astype(np.float64)
+        levels = np.nan_to_num(np.asarray(image).astype(np.float64))
         # Pillow hands out 16-bit greyscale in several modes, none of which it converts rightly.
-        levels = levels / 257 if levels.max() > 255 or image.mode.startswith("I;16") else levels
+        if image.mode == "F":
+            levels = levels * 255 if levels.max() <= 1 else levels
+        elif levels.max() > 255 or image.mode.startswith("I;16"):
+            levels = levels / 257
         image = Image.fromarray(np.clip(np.round(levels), 0, 255).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -53,7 +74,7 @@ def to_rgb(image: Image.Image) -> Picture:
     return np.array(image.convert("RGB"))
 
 
-def letterbox(picture: Picture, size: tuple[int, int]) -> Picture:
+def letterbox(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
     """Fits a picture into a size without cutting or stretching; what is left over is black.
 
     Pixel for pixel as the released code does it: bicubic, sides rounded down.
@@ -67,6 +88,8 @@ def letterbox(picture: Picture, size: tuple[int, int]) -> Picture:
     scale = min(width / w, height / h)
     image = Image.fromarray(picture)
     if (h, w) != (height, width):
-        image = image.resize((max(int(w * scale), 1), max(int(h * scale), 1)))
+        # In two steps: which side Pillow resizes first, and so rounds first, depends on its version.
+        image = image.resize((max(int(w * scale), 1), h))
+        image = image.resize((image.width, max(int(h * scale), 1)))
     left, top = image.width // 2 - width // 2, image.height // 2 - height // 2
     return np.array(image.crop((left, top, left + width, top + height)))

@@ -5,8 +5,10 @@ python -m emoji_jax.sample --ref portrait.png --driving motion.mp4 --out out.mp4
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+from typing import Any
 
 from absl import flags
 from tqdm import tqdm
@@ -14,6 +16,7 @@ from tqdm import tqdm
 from emoji_jax import command
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
+from emoji_jax.video_writer import VideoWriter, check_path
 
 _REF = flags.DEFINE_string("ref", None, "The portrait: any picture of a face.")
 _DRIVING = flags.DEFINE_string(
@@ -26,7 +29,9 @@ _OUT = flags.DEFINE_string("out", "out.mp4", "What to write: .mp4, .webm, .gif, 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "tiny", "Bundled checkpoint or folder of one.")
 _GRID = flags.DEFINE_bool("grid", False, "Put portrait, landmarks and result side by side.")
 _SEED = flags.DEFINE_integer("seed", None, "Same seed, same frames; instead of --config.seed.")
-_FRAMES = flags.DEFINE_integer("frames", None, "Frames of the motion to use, from its start.")
+_FRAMES = flags.DEFINE_integer(
+    "frames", None, "Frames of the motion to use, from its start.", lower_bound=1
+)
 _CONFIG = config_file.flag("sample.py")
 
 
@@ -53,25 +58,30 @@ def main() -> None:
     """Does what the flags say."""
     if not (_REF.value and _DRIVING.value):
         raise UserError("give --ref, a picture of a face, and --driving, a video to imitate")
-    from emoji_jax.animator import Animator, MotionConfig
+    check_path(_OUT.value)
+    from emoji_jax.animator import Animator, MotionConfig, check, check_motion
     from emoji_jax.sampling import SamplerConfig
-    from emoji_jax.video_writer import VideoWriter
 
     config = _CONFIG.value
     seed = config.seed if _SEED.value is None else _SEED.value
     motion = dict(config.motion)
-    neutral = motion["neutral"]
-    moving = MotionConfig(
-        **motion
+    neutral = str(motion["neutral"])
+    sampler = _build(SamplerConfig, "sampler", config.sampler)
+    moving = _build(
+        MotionConfig,
+        "motion",
+        motion
         | {
             "compat": _choice("motion.compat", motion["compat"], ("", "release")) or None,
             "head_pose": _choice("motion.head_pose", motion["head_pose"], ("relative", "absolute")),
             "neutral": int(neutral)
-            if neutral.isdigit()
-            else _choice("motion.neutral", neutral, ("auto",)),
+            if neutral.isdecimal()
+            else _choice("motion.neutral", neutral, ("auto", "0", "1", "…")),
             "frames": _FRAMES.value or motion["frames"],
-        }
+        },
     )
+    check(sampler)
+    check_motion(moving)
     animator = Animator.load(
         _CHECKPOINT.value,
         size=tuple(config.size) or None,
@@ -82,7 +92,7 @@ def main() -> None:
         animation = animator(
             _REF.value,
             _DRIVING.value,
-            sampler=SamplerConfig(**config.sampler),
+            sampler=sampler,
             moving=moving,
             seed=seed,
             progress=progress,
@@ -102,7 +112,14 @@ def main() -> None:
     print(f"{_OUT.value}: {len(animation)} frames")
 
 
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise UserError(f"config.{name} does not fit: {error}") from None
+
+
+def _choice(name: str, value: str, choices: tuple[str, ...]) -> Any:
     if value not in choices:
         raise UserError(f"config.{name} is {value!r}; expected one of {', '.join(choices)}")
     return value

@@ -1,6 +1,7 @@
 """Reading moving pictures, as a stream: memory does not grow with their length."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,8 +13,10 @@ from jaxtyping import UInt8
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from emoji_jax.errors import UserError
-from emoji_jax.images import Picture, read_image, to_rgb
+from emoji_jax.images import Picture, opened, read_image, to_rgb
 
+# Other formats hold several pictures too, but as previews, pages or layers.
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _EXPECTED = "expected a video, an animated image, a folder of frames or a picture"
 
 
@@ -53,10 +56,9 @@ class Video:
 
 class _Folder(Video):
     def __init__(self, path: Path, frame_rate: Fraction):
-        self.files = sorted(
-            (f for f in path.iterdir() if f.suffix.lower() in Image.registered_extensions()),
-            key=lambda f: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", f.name)],
-        )
+        known = Image.registered_extensions()
+        files = [f for f in path.iterdir() if f.suffix.lower() in known and f.name[0] != "."]
+        self.files = sorted(files, key=_natural)
         if not self.files:
             raise UserError(f"{path} holds no pictures; {_EXPECTED}")
         super().__init__(path, frame_rate, len(self.files), None)
@@ -66,13 +68,20 @@ class _Folder(Video):
             yield read_image(file), float(i / self.frame_rate)
 
 
+def _natural(file: Path) -> list[str | int]:
+    """Sort key that puts frame2 before frame10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
 class _Animation(Video):
     """GIF, WebP, APNG; or a still picture, which is one frame."""
 
     def __init__(self, path: Path, frame_rate: Fraction):
-        with Image.open(path) as image:
-            length = getattr(image, "n_frames", 1)
-            durations = [_duration(frame) for frame in ImageSequence.Iterator(image)]
+        with opened(path) as image:
+            length = getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+            frames = itertools.islice(ImageSequence.Iterator(image), length)
+            durations = [_duration(frame) for frame in frames]
         if length > 1:
             # 100 ms is what browsers make of a duration that is absent or next to nothing.
             self.durations = [Fraction(d if d > 10 else 100).limit_denominator() for d in durations]
@@ -83,15 +92,15 @@ class _Animation(Video):
 
     def _read(self) -> Iterator[tuple[Picture, float]]:
         time = Fraction(0)
-        with Image.open(self.path) as image:
-            for frame, duration in zip(ImageSequence.Iterator(image), self.durations, strict=True):
+        with opened(self.path) as image:
+            for frame, duration in zip(ImageSequence.Iterator(image), self.durations, strict=False):
                 yield to_rgb(frame), float(time / 1000)
                 time += duration
 
 
 def _duration(frame: Image.Image) -> float:
     frame.load()  # WebP knows it only then
-    return frame.info.get("duration", 0)
+    return float(frame.info.get("duration", 0))
 
 
 class _File(Video):
@@ -100,7 +109,7 @@ class _File(Video):
     def __init__(self, path: Path):
         with _opened(path) as container:
             stream = _moving(container)
-            if stream is None:
+            if stream is None or container.format.name == "tty":  # FFmpeg films text being typed
                 raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
             rate = stream.average_rate or stream.guessed_rate or Fraction(30)
             sound = path if container.streams.audio else None
@@ -121,7 +130,10 @@ class _File(Video):
                     yield np.ascontiguousarray(np.rot90(picture, turns)), float(time)
                     count += 1
             except _av_errors() as error:
-                raise UserError(f"{self.path} breaks off after {count} frames: {error}") from None
+                reason = getattr(error, "strerror", None) or error
+                raise UserError(
+                    f"{self.path} breaks off after {count} frames: {reason}; is it a whole video?"
+                ) from None
         # Cutting a few frames off by an edit list is no damage.
         if count < 0.98 * self.promised - 2:
             raise UserError(
@@ -130,9 +142,9 @@ class _File(Video):
 
 
 def _av_errors() -> tuple[type[Exception], ...]:
-    import av
+    from av.error import FFmpegError
 
-    return (av.error.FFmpegError, OSError, ValueError)
+    return (FFmpegError, OSError, ValueError)
 
 
 @contextlib.contextmanager
@@ -173,13 +185,13 @@ def open_video(
         video: Video = _Folder(path, rate)
     elif not path.exists():
         raise UserError(f"{path} does not exist; {_EXPECTED}")
+    elif not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder; {_EXPECTED}")
     else:
         try:
             video = _Animation(path, rate)
         except UnidentifiedImageError:
             video = _File(path)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise UserError(f"{path} can't be read: {error}; is it whole?") from None
     video.limit = frames
     if frames and video.length:
         video.length = min(video.length, frames)

@@ -1,11 +1,14 @@
 """Writing moving pictures, as a stream; nothing has its final name before it is complete."""
 
+import contextlib
+import math
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -13,8 +16,8 @@ from PIL import Image
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 
-# Fine enough for any frame rate; what MPEG uses.
-_TICKS = 90_000
+# At least; what MPEG uses.
+_TICKS_PER_SECOND = 90_000
 # Per container: codec for the pictures, codecs of sound it takes as they are, codec for others.
 _CONTAINERS = {
     ".mp4": ("libx264", ("aac", "mp3", "ac3", "alac"), "aac"),
@@ -28,6 +31,7 @@ _QUALITY = {
 }
 
 
+@runtime_checkable
 class _Sink(Protocol):
     def write(self, frame: Picture, time: float) -> None: ...
 
@@ -64,22 +68,19 @@ class VideoWriter:
         times: np.ndarray | None = None,
         audio: str | Path | None = None,
     ):
+        check_path(path)
         self.path = Path(path)
         self.size, self.frame_rate = size, Fraction(frame_rate).limit_denominator(1001)
         self.times, self.count = times, 0
         suffix = self.path.suffix.lower()
-        if suffix not in (*_CONTAINERS, ".gif", ".webp", ""):
-            raise UserError(
-                f"{path} has the suffix {suffix}; expected "
-                f"{', '.join(_CONTAINERS)}, .gif, .webp or none, for a folder of PNG files"
-            )
-        if self.path.is_dir() and (suffix or any(self.path.iterdir())):
-            raise UserError(f"{path} is a folder already; give another name")
         self._unfinished = self.path.with_name(f".{self.path.stem}.unfinished{self.path.suffix}")
         try:
             self._remove()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._sink = self._open(suffix, Path(audio) if audio else None)
+        except UserError:
+            self._remove()
+            raise
         except _errors() as error:
             self._remove()
             raise self._can_not(error) from None
@@ -125,7 +126,8 @@ class VideoWriter:
         except _errors() as problem:
             raise self._can_not(problem) from None
         finally:
-            self._sink.abandon()
+            with contextlib.suppress(*_errors()):  # of a full disk, the first complaint is enough
+                self._sink.abandon()
             self._remove()
 
     def _can_not(self, error: Exception) -> UserError:
@@ -140,9 +142,31 @@ class VideoWriter:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    import av
+    from av.error import FFmpegError
 
-    return (av.error.FFmpegError, OSError)
+    return (FFmpegError, OSError)
+
+
+def check_path(path: str | Path) -> None:
+    """Raises a UserError for a name that `VideoWriter` would refuse; creates nothing."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (*_CONTAINERS, ".gif", ".webp", ""):
+        raise UserError(
+            f"{path} has the suffix {suffix}; expected {', '.join(_CONTAINERS)}, .gif, .webp or "
+            "none, for a folder of PNG files"
+        )
+    if path.is_dir() and (suffix or any(path.iterdir())):
+        raise UserError(f"{path} is a folder already; give another name")
+    if path.is_file() and not suffix:
+        raise UserError(f"{path} is a file already; give another name for a folder of PNG files")
+    if not path.name:
+        raise UserError("the result has no name; give --out a file or folder to write")
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
+        raise UserError(f"{path} can't be written: {parent} is not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"{path} can't be written: no permission to write to {parent}")
 
 
 class _Pngs:
@@ -204,7 +228,9 @@ class _Encoder:
         self.stream = self.container.add_stream(codec, rate, options=_QUALITY[codec])
         self.stream.height, self.stream.width = self.size
         self.stream.pix_fmt = "yuv420p"
-        self.stream.codec_context.time_base = Fraction(1, _TICKS)
+        # A frame lasts a whole number of ticks, or else players find another frame rate.
+        self.ticks = rate.numerator * math.ceil(_TICKS_PER_SECOND / rate.numerator)
+        self.stream.codec_context.time_base = Fraction(1, self.ticks)
         # HDTV's matrix, and said so: players guess otherwise, each in its own way.
         context = self.stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = 1
@@ -221,7 +247,7 @@ class _Encoder:
         picture = picture.reformat(
             format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
         )
-        picture.pts, picture.time_base = round(time * _TICKS), Fraction(1, _TICKS)
+        picture.pts, picture.time_base = round(time * self.ticks), Fraction(1, self.ticks)
         self.end = time + self.interval
         self._mux(self.stream.encode(picture))
         if self.sound:
@@ -250,7 +276,13 @@ class _Sound:
     def __init__(self, container: Any, path: Path, kept: tuple[str, ...], other: str, start: float):
         import av
 
-        self.source = av.open(str(path))
+        try:
+            self.source = av.open(str(path))
+        except _errors() as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"the sound of {path} can't be read: {reason}") from None
+        if not self.source.streams.audio:
+            raise UserError(f"{path} has no sound")
         self.start = start
         stream = self.source.streams.audio[0]
         if stream.codec_context.name in kept:
@@ -281,7 +313,8 @@ class _Sound:
     def _copied(self, stream: Any) -> Iterator[tuple[float, Any]]:
         shift = round(self.start / stream.time_base)
         for packet in self.source.demux(stream):
-            if packet.pts is None or packet.pts < shift:
+            # A decoder needs what comes before zero, too, which the container says to leave out.
+            if packet.pts is None or 0 < shift >= packet.pts + packet.duration:
                 continue
             packet.pts -= shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift

@@ -1,6 +1,7 @@
 """What the portrait looks like as a handful of context tokens: CLIP, Q-Former, projection."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,8 +62,9 @@ class CLIPVision(nnx.Module):
         self.patch_embedding = conv(
             3, width, patch, compute, stride=patch, padding=(0, 0), bias=False, rngs=rngs
         )
+        stand_in: Any = rngs
         self.position_embedding = nnx.Embed(
-            cfg.tokens, width, embedding_init=init.embedding, rngs=rngs
+            cfg.tokens, width, embedding_init=init.embedding, rngs=stand_in
         )
         self.pre_layernorm = layer_norm(width, compute, rngs=rngs)
         self.layers = nnx.List(

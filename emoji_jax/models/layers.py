@@ -1,6 +1,7 @@
 """Building blocks shared by all networks; attribute names follow the diffusers state dicts."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +50,9 @@ class GroupNorm(nnx.Module):
 
 def layer_norm(channels: int, compute: Compute, *, rngs: Draws) -> nnx.LayerNorm:
     """LayerNorm as torch computes it: eps 1e-5, two-pass variance, statistics in fp32."""
+    stand_in: Any = rngs
     return nnx.LayerNorm(
-        channels, epsilon=1e-5, use_fast_variance=False, dtype=compute.dtype, rngs=rngs
+        channels, epsilon=1e-5, use_fast_variance=False, dtype=compute.dtype, rngs=stand_in
     )
 
 
@@ -58,8 +60,9 @@ def linear(
     inputs: int, outputs: int, compute: Compute, *, bias: bool = True, rngs: Draws
 ) -> nnx.Linear:
     """Dense layer in the compute dtype."""
+    stand_in: Any = rngs
     return nnx.Linear(
-        inputs, outputs, use_bias=bias, dtype=compute.dtype, kernel_init=init.fan_in, rngs=rngs
+        inputs, outputs, use_bias=bias, dtype=compute.dtype, kernel_init=init.fan_in, rngs=stand_in
     )
 
 
@@ -75,6 +78,7 @@ def conv(
     rngs: Draws,
 ) -> nnx.Conv:
     """Square convolution, padded alike in both directions."""
+    stand_in: Any = rngs
     return nnx.Conv(
         inputs,
         outputs,
@@ -84,7 +88,7 @@ def conv(
         use_bias=bias,
         dtype=compute.dtype,
         kernel_init=init.fan_in,
-        rngs=rngs,
+        rngs=stand_in,
     )
 
 
@@ -149,7 +153,7 @@ class ResnetBlock(nnx.Module):
         self, x: Float[Array, "B *F H W I"], time: Float[Array, "B T"] | None = None
     ) -> Float[Array, "B *F H W O"]:
         y = self.conv1(jax.nn.silu(self.norm1(x)))
-        if self.time_emb_proj is not None:
+        if self.time_emb_proj is not None and time is not None:
             time = self.time_emb_proj(jax.nn.silu(time))
             y = y + time.reshape(time.shape[0], *(1,) * (y.ndim - 2), -1)
         y = self.conv2(jax.nn.silu(self.norm2(y)))

@@ -6,7 +6,7 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from emoji_jax.models.attention import attend
+from emoji_jax.models.attention import Implementation, attend
 from emoji_jax.models.init import Draws
 from emoji_jax.models.layers import Compute, GroupNorm, layer_norm, linear
 
@@ -44,7 +44,8 @@ class Attention(nnx.Module):
         self.to_k = linear(context, channels, compute, bias=bias, rngs=rngs)
         self.to_v = linear(context, channels, compute, bias=bias, rngs=rngs)
         self.to_out = linear(channels, channels, compute, rngs=rngs)
-        self.heads, self.impl = heads, compute.attention
+        self.heads = heads
+        self.impl: Implementation = compute.attention
 
     def project(self, context: Float[Array, "B M I"]) -> KeysValues:
         """Keys and values of context tokens, by head."""

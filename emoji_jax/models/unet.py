@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,7 +226,7 @@ class Backbone(nnx.Module):
             )
             below = channels[i]
 
-    def transformers(self) -> list[SpatialTransformer]:
+    def transformers(self) -> list[Any]:
         """Spatial transformers in order of execution."""
         blocks = [*self.down_blocks, self.mid_block, *self.up_blocks]
         return [transformer for block in blocks for transformer in block.attentions]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -30,6 +31,9 @@ FILES = {
     "vae": "vae",
     "clip": "clip",
 }
+
+# Largest difference seen by each test, for the summary.
+ERRORS: dict[str, float] = {}
 
 
 def numbers(golden: Path, name: str) -> dict[str, np.ndarray]:
@@ -129,6 +133,8 @@ def assert_close(ours: jax.Array, theirs: jax.Array | np.ndarray, tolerance: flo
     """Compares by the largest absolute difference, and returns it."""
     assert ours.shape == theirs.shape
     error = float(np.abs(np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)).max())
+    name = os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[-1].split(" ")[0]
+    ERRORS[name] = max(error, ERRORS.get(name, 0.0))
     assert error <= tolerance, f"largest difference {error:.2e} exceeds {tolerance:.0e}"
     return error
 

@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from emoji_jax import diffusion
 from emoji_jax.models.emoji import Emoji
+from emoji_jax.programs import Programs
 from emoji_jax.sampling import (
-    Programs,
     SamplerConfig,
     Window,
     denoise,

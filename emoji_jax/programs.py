@@ -1,0 +1,178 @@
+"""The networks compiled for sampling: one program per thing to do and per shape."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from emoji_jax import diffusion
+from emoji_jax.models.emoji import Emoji, EmojiConfig
+from emoji_jax.models.unet import Conditions
+
+Rounding = Literal["nearest", "down"]
+Latents = Float[Array | np.ndarray, "F h w C"]
+
+
+class Programs:
+    """The networks compiled for sampling; each program is compiled once per shape.
+
+    Args:
+      cfg: configuration.
+      graph: as `checkpoint.load` returns it.
+      parameters: likewise.
+    """
+
+    def __init__(self, cfg: EmojiConfig, graph: nnx.GraphDef, parameters: nnx.State):
+        self.cfg, self.parameters = cfg, parameters
+        self.schedule = diffusion.schedule()
+        self._on_step: Callable[[int], None] = lambda _: None
+
+        def program(function: Callable) -> Callable:
+            return jax.jit(
+                lambda parameters, *args, **static: function(
+                    nnx.merge(graph, parameters), *args, **static
+                ),
+                static_argnames=("steps", "guided", "rounding"),
+            )
+
+        self._encode = program(_encode)
+        self._clip = program(functools.partial(_denoise_clip, on_step=self._report))
+        self._predict = program(_predict_window)
+        self._decode = program(_decode)
+
+    def _report(self, step: Array) -> None:
+        self._on_step(int(step))
+
+    def encode(
+        self,
+        reference: Float[np.ndarray, "H W 3"],
+        clip_pixels: Float[np.ndarray, "P P 3"],
+    ) -> Conditions:
+        """Everything the portrait contributes, once per portrait.
+
+        Args:
+          reference: portrait in [-1, 1].
+          clip_pixels: the same as CLIP's processor makes it.
+        """
+        return self._encode(self.parameters, reference[None], clip_pixels[None])
+
+    def denoise_clip(
+        self,
+        conditions: Conditions,
+        pictures: UInt8[np.ndarray, "F H W 3"],
+        noise: Latents,
+        steps: diffusion.Steps,
+        guidance_scale: float,
+        on_step: Callable[[int], None] = lambda _: None,
+    ) -> Latents:
+        """Scaled latents of a clip, all steps in one compiled program."""
+        self._on_step = on_step
+        latents = self._clip(
+            self.parameters,
+            conditions,
+            pictures[None],
+            noise[None],
+            jnp.asarray(steps.t),
+            jnp.asarray(steps.rows()),
+            guidance_scale,
+            guided=guidance_scale != 1,
+        )
+        return latents[0]
+
+    def predict(
+        self,
+        conditions: Conditions,
+        pictures: UInt8[np.ndarray, "F H W 3"],
+        x: Latents,
+        t: int,
+        guidance_scale: float,
+    ) -> Latents:
+        """The guided velocity of one window at one step."""
+        return self._predict(
+            self.parameters,
+            conditions,
+            pictures[None],
+            x[None],
+            jnp.int32(t),
+            guidance_scale,
+            guided=guidance_scale != 1,
+        )[0]
+
+    def decode(
+        self, latents: Latents, rounding: Rounding = "nearest"
+    ) -> UInt8[np.ndarray, "F H W 3"]:
+        """Frames of scaled latents."""
+        return np.asarray(self._decode(self.parameters, latents, rounding=rounding))
+
+
+def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
+    return model.condition(reference, clip_pixels)
+
+
+def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
+    """Conditions with landmark features, and with the unconditional half if there is guidance."""
+    motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
+    conditions = dataclasses.replace(conditions, motion=motion)
+    return model.with_unconditional(conditions) if guided else conditions
+
+
+def _guided_velocity(
+    model: Emoji, conditions: Conditions, x: Array, t: Array, scale: Array, *, guided: bool
+) -> Array:
+    if model.cfg.masked:  # no frame is known here: nothing is in the extra channels
+        x = jnp.pad(x, [(0, 0)] * 4 + [(0, model.cfg.unet.in_channels - x.shape[-1])])
+    if not guided:
+        return model.unet(x, jnp.broadcast_to(t, len(x)), conditions)
+    twice = jnp.concatenate([x, x])
+    both = model.unet(twice, jnp.broadcast_to(t, len(twice)), conditions)
+    unconditional, conditional = jnp.split(both, 2)
+    return diffusion.guide(unconditional, conditional, scale)
+
+
+def _predict_window(
+    model: Emoji,
+    conditions: Conditions,
+    pictures: Array,
+    x: Array,
+    t: Array,
+    scale: Array,
+    *,
+    guided: bool,
+) -> Array:
+    conditions = _features(model, conditions, pictures, guided=guided)
+    return _guided_velocity(model, conditions, x, t, scale, guided=guided)
+
+
+def _denoise_clip(
+    model: Emoji,
+    conditions: Conditions,
+    pictures: Array,
+    noise: Array,
+    timesteps: Array,
+    table: Array,
+    scale: Array,
+    *,
+    guided: bool,
+    on_step: Callable[[Array], None],
+) -> Array:
+    conditions = _features(model, conditions, pictures, guided=guided)
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, x0_before = carry
+        v = _guided_velocity(model, conditions, x, timesteps[i], scale, guided=guided)
+        jax.debug.callback(on_step, i + 1, ordered=False)
+        return diffusion.update(tuple(table[i]), x, v, x0_before)
+
+    x, _ = jax.lax.fori_loop(0, len(timesteps), step, (noise, jnp.zeros_like(noise)))
+    return x
+
+
+def _decode(model: Emoji, latents: Array, *, rounding: Rounding) -> Array:
+    pictures = jnp.clip(model.vae.decode(latents) / 2 + 0.5, 0, 1) * 255
+    return (jnp.round(pictures) if rounding == "nearest" else pictures).astype(jnp.uint8)

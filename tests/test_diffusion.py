@@ -1,0 +1,102 @@
+"""Samplers by their mathematics: exact on cases with a known answer."""
+
+import numpy as np
+import pytest
+
+from emoji_jax import diffusion
+
+
+def gaussian(name: str, steps: int, spread: float, *, zero_terminal_snr: bool) -> float:
+    """Where a sampler takes x = 1.3 if the data are normal with the given standard deviation.
+
+    The best prediction is then known, and so is the flow: x keeps its place in units of its
+    standard deviation.
+    """
+    schedule = diffusion.schedule(zero_terminal_snr=zero_terminal_snr)
+    table = diffusion.SAMPLERS[name](schedule, steps)
+    x, x0_before = 1.3, 0.0
+    for t, row in zip(table.t, table.rows().astype(np.float64), strict=True):
+        alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
+        variance = alpha**2 * spread**2 + sigma**2
+        x0, eps = alpha * spread**2 * x / variance, sigma * x / variance
+        x, x0_before = diffusion.update(tuple(row), x, alpha * eps - sigma * x0, x0_before)
+    return x
+
+
+def truth(spread: float, *, zero_terminal_snr: bool) -> float:
+    schedule = diffusion.schedule(zero_terminal_snr=zero_terminal_snr)
+    alpha, sigma = float(schedule.alpha[-1]), float(schedule.sigma[-1])
+    return 1.3 * spread / np.sqrt(alpha**2 * spread**2 + sigma**2)
+
+
+@pytest.mark.parametrize("name", sorted(diffusion.SAMPLERS))
+@pytest.mark.parametrize("zero_terminal_snr", [True, False])
+def test_converges_to_the_flow(name, zero_terminal_snr):
+    expected = truth(0.7, zero_terminal_snr=zero_terminal_snr)
+    errors = [
+        abs(gaussian(name, steps, 0.7, zero_terminal_snr=zero_terminal_snr) - expected)
+        for steps in (10, 40, 250)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.02
+
+
+def test_second_order_beats_first_order():
+    expected = truth(0.7, zero_terminal_snr=False)
+    first, second = (
+        abs(gaussian(name, 20, 0.7, zero_terminal_snr=False) - expected)
+        for name in ("ddim", "dpmpp_2m")
+    )
+    assert second < first / 2
+
+
+@pytest.mark.parametrize("name", sorted(diffusion.SAMPLERS))
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 30, 50])
+def test_a_point_is_found_whatever_the_steps(name, steps):
+    """If the data are one point the prediction is that point, and every sampler must end there."""
+    schedule = diffusion.schedule()
+    table = diffusion.SAMPLERS[name](schedule, steps)
+    assert all(np.isfinite(column).all() for column in table.rows().T)
+    x, x0_before, point = 0.4, 0.0, -0.8
+    for t, row in zip(table.t, table.rows().astype(np.float64), strict=True):
+        alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
+        eps = (x - alpha * point) / sigma
+        x, x0_before = diffusion.update(tuple(row), x, alpha * eps - sigma * point, x0_before)
+    if name == "ddim" and table.t[-1] >= diffusion.TRAIN_STEPS // steps:
+        # The released steps end at the first timestep, not before it, for a few numbers of them.
+        point += float(schedule.sigma[0]) * eps
+    assert x == pytest.approx(point, abs=2e-3)
+
+
+def test_first_step_needs_no_memory():
+    for sampler in diffusion.SAMPLERS.values():
+        assert sampler(diffusion.schedule(), 10).c[0] == 0
+
+
+def test_last_timestep_is_pure_noise():
+    assert diffusion.schedule().alpha[-1] == 0
+    assert diffusion.schedule(zero_terminal_snr=False).alpha[-1] > 0.05
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_steps_out_of_range(steps):
+    with pytest.raises(ValueError, match="expected 1 to 1000"):
+        diffusion.trailing_timesteps(steps)
+
+
+def test_conversions_are_inverse():
+    schedule = diffusion.schedule()
+    rng = np.random.default_rng(0)
+    x0, eps = rng.standard_normal((2, 4, 3, 2)).astype(np.float32)
+    t = np.array([0, 10, 900, 999])
+    noisy = diffusion.add_noise(schedule, x0, eps, t)
+    clean, noise = diffusion.to_x0_eps(schedule, noisy, diffusion.velocity(schedule, x0, eps, t), t)
+    np.testing.assert_allclose(clean, x0, atol=1e-5)
+    np.testing.assert_allclose(noise, eps, atol=1e-5)
+
+
+def test_guidance():
+    ones, twos = np.ones(3), np.full(3, 2.0)
+    np.testing.assert_array_equal(diffusion.guide(ones, twos, 1.0), twos)
+    np.testing.assert_array_equal(diffusion.guide(ones, twos, 0.0), ones)
+    np.testing.assert_array_equal(diffusion.guide(ones, twos, 3.5), np.full(3, 4.5))
