@@ -104,24 +104,32 @@ def torch_step(frames: int, side: int, dtype: str) -> Callable[[], None]:
     """A step of the same network in PyTorch."""
     import torch
     from diffusers import UNetMotionModel
-    from diffusers.models.attention_processor import AttnProcessor2_0
 
-    class WithReference(AttnProcessor2_0):
+    class WithReference:
         """Self-attention over a frame's tokens and the portrait's."""
 
         def __init__(self, reference: torch.Tensor):
-            super().__init__()
             self.reference = reference
 
-        def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **kwargs):
-            own = hidden_states
-            reference = self.reference.expand(len(own), -1, -1)
-            return super().__call__(attn, own, torch.cat([own, reference], 1), *args, **kwargs)
+        def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None):
+            context = torch.cat(
+                [hidden_states, self.reference.expand(len(hidden_states), -1, -1)], 1
+            )
+            q, k, v = (
+                layer(x).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+                for layer, x in (
+                    (attn.to_q, hidden_states),
+                    (attn.to_k, context),
+                    (attn.to_v, context),
+                )
+            )
+            out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+            return attn.to_out[0](out.transpose(1, 2).flatten(2))
 
     kind, device = getattr(torch, dtype), "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_grad_enabled(False)
     with torch.device(device):
-        unet = UNetMotionModel(use_motion_mid_block=True).to(kind).eval()
+        unet = UNetMotionModel(cross_attention_dim=768).to(kind).eval()
         ours = sum(p.numel() for p in unet.parameters())
         levels = {
             "down_blocks.0": 0,
@@ -142,7 +150,7 @@ def torch_step(frames: int, side: int, dtype: str) -> Callable[[], None]:
             processors[name] = WithReference(tokens)
         unet.set_attn_processor(processors)
         x = torch.randn(1, 4, frames, side, side, dtype=kind)
-        context = torch.randn(1, CONTEXT, 768, dtype=kind)
+        context = torch.randn(1, CONTEXT, 768, dtype=kind).expand(frames, -1, -1)
     print(f"torch      {ours / 1e6:.1f} M parameters, {torch.get_num_threads()} threads, {device}")
 
     def step() -> None:

@@ -88,7 +88,7 @@ def letterbox(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "hei
     scale = min(width / w, height / h)
     image = Image.fromarray(picture)
     if (h, w) != (height, width):
-        # In two steps: which side Pillow resizes first, and so rounds first, depends on its version.
+        # In two steps: which side Pillow resizes first, and so rounds, depends on its version.
         image = image.resize((max(int(w * scale), 1), h))
         image = image.resize((image.width, max(int(h * scale), 1)))
     left, top = image.width // 2 - width // 2, image.height // 2 - height // 2

@@ -66,7 +66,7 @@ def main() -> None:
     seed = config.seed if _SEED.value is None else _SEED.value
     motion = dict(config.motion)
     neutral = str(motion["neutral"])
-    sampler = _build(SamplerConfig, "sampler", config.sampler)
+    sampler = _build(SamplerConfig, "sampler", dict(config.sampler))
     moving = _build(
         MotionConfig,
         "motion",

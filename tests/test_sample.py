@@ -62,6 +62,7 @@ def serve() -> None:
     from emoji_jax import sample
 
     warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)  # of ml_collections
     Animator.load = functools.cache(Animator.load)
     replies = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
@@ -344,8 +345,9 @@ def test_several_faces(checkpoint, tmp_path):
     """The largest is animated, and that is told."""
     with Image.open(PORTRAIT) as image:
         both = Image.new("RGB", (512, 512))
-        both.paste(image.resize((160, 224)), (0, 140))
-        both.paste(image.resize((320, 448)), (192, 32))
+        face = image.crop((60, 20, 260, 260))
+        both.paste(face.resize((200, 240)), (0, 140))
+        both.paste(face.resize((300, 360)), (212, 60))
     animation = Animator.load(checkpoint, size=(512, 512))(np.array(both), PORTRAIT)
     assert animation.notes == ("the portrait shows 2 faces; the largest is animated",)
     assert animation.pictures.points[0, :, 0].mean() > 250
