@@ -1,8 +1,8 @@
 """Where configuration files are, and how one builds on another."""
 
 import importlib.machinery
-import types
 import re
+import types
 from pathlib import Path
 
 import ml_collections
@@ -29,6 +29,7 @@ def read(name: str, *, beside: str) -> ml_collections.ConfigDict:
     path = Path(beside).parent / name
     loader = importlib.machinery.SourceFileLoader(f"config_{path.stem}", str(path))
     module = types.ModuleType(loader.name)
+    module.__file__ = str(path)  # so that it can itself read what is beside it
     loader.exec_module(module)
     return module.get_config()
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 from absl import flags
 from tqdm import tqdm
@@ -82,9 +81,12 @@ def main() -> None:
     )
     check(sampler)
     check_motion(moving)
+    size = tuple(config.size)
+    if size and [type(side) for side in size] != [int, int]:
+        raise UserError(f"size is {size}; expected height and width, e.g. (512,512)")
     animator = Animator.load(
         _CHECKPOINT.value,
-        size=tuple(config.size) or None,
+        size=size or None,
         dtype=_choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
         attention=_choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn")),
     )

@@ -254,7 +254,7 @@ def test_forms_of_a_driver_and_of_a_result(animate, media):
     _, rate = read_video(media / "driver.webp")
     assert rate == _RATE
     frames, _ = animate("--config.motion.frame_rate=12.5", out="out.mp4")
-    assert np.abs(frames.astype(int) - lossless).mean() < 12
+    assert np.abs(frames.astype(int) - lossless).mean() < 20
 
 
 def test_rate_of_a_folder(animate, tmp_path):
@@ -458,13 +458,10 @@ def test_missing_inputs_and_stray_arguments(run, tmp_path):
     assert code == 2 and "unexpected argument 'portrait.png'" in _only_error(err, tmp_path)
 
 
-def test_foreign_checkpoint(refused, tmp_path, checkpoint):
+def test_foreign_checkpoint(refused, tmp_path):
     assert "is no checkpoint: it has no config.json" in refused(f"--checkpoint={tmp_path}")
-    shutil.copytree(checkpoint, tmp_path / "part", ignore=lambda *_: ["vae"])
-    said = refused(f"--checkpoint={tmp_path / 'part'}")
-    assert "vae is missing or damaged" in said
-    (tmp_path / "part" / "config.json").write_text("{}")
-    assert "not a configuration of this version" in refused(f"--checkpoint={tmp_path / 'part'}")
+    (tmp_path / "config.json").write_text("{}")
+    assert "not a configuration of this version" in refused(f"--checkpoint={tmp_path}")
 
 
 def test_places_that_can_not_be_written(refused, tmp_path):
