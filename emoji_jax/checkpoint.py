@@ -124,6 +124,8 @@ def load(
 
 
 def _restore(checkpointer: ocp.StandardCheckpointer, path: Path, wanted: Flat) -> Flat:
+    if not path.is_dir():
+        raise UserError(f"{path} is missing: the checkpoint is not whole")
     try:
         metadata: typing.Any = checkpointer.metadata(path).item_metadata
         found = {key: tuple(leaf.shape) for key, leaf in metadata.items()}

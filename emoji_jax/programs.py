@@ -1,7 +1,7 @@
 """The networks compiled for sampling: one program per thing to do and per shape."""
 
 import dataclasses
-import functools
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
@@ -31,7 +31,6 @@ class Programs:
     def __init__(self, cfg: EmojiConfig, graph: nnx.GraphDef, parameters: nnx.State):
         self.cfg, self.parameters = cfg, parameters
         self.schedule = diffusion.schedule()
-        self._on_step: Callable[[int], None] = lambda _: None
 
         def program(function: Callable) -> Callable:
             return jax.jit(
@@ -42,12 +41,9 @@ class Programs:
             )
 
         self._encode = program(_encode)
-        self._clip = program(functools.partial(_denoise_clip, on_step=self._report))
+        self._clip = program(_denoise_clip)
         self._predict = program(_predict_window)
         self._decode = program(_decode)
-
-    def _report(self, step: Array) -> None:
-        self._on_step(int(step))
 
     def encode(
         self,
@@ -71,19 +67,29 @@ class Programs:
         guidance_scale: float,
         on_step: Callable[[int], None] = lambda _: None,
     ) -> Latents:
-        """Scaled latents of a clip, all steps in one compiled program."""
-        self._on_step = on_step
-        latents = self._clip(
-            self.parameters,
-            conditions,
-            pictures[None],
-            noise[None],
-            jnp.asarray(steps.t),
-            jnp.asarray(steps.rows()),
-            guidance_scale,
-            guided=guidance_scale != 1,
-        )
-        return latents[0]
+        """Scaled latents of a clip, by one program that loops over steps on the device.
+
+        It comes up for air about ten times, to say how far it is: telling from inside the program
+        would keep it out of the compilation cache.
+        """
+        x = jnp.asarray(noise)[None]
+        x0_before = jnp.zeros_like(x)
+        stops = np.unique(np.linspace(0, len(steps), min(len(steps), 10) + 1).astype(np.int32))
+        for first, last in itertools.pairwise(stops):
+            x, x0_before = self._clip(
+                self.parameters,
+                conditions,
+                pictures[None],
+                (x, x0_before),
+                (first, last),
+                jnp.asarray(steps.t),
+                jnp.asarray(steps.rows()),
+                guidance_scale,
+                guided=guidance_scale != 1,
+            )
+            x.block_until_ready()
+            on_step(int(last))
+        return x[0]
 
     def predict(
         self,
@@ -153,24 +159,22 @@ def _denoise_clip(
     model: Emoji,
     conditions: Conditions,
     pictures: Array,
-    noise: Array,
+    state: tuple[Array, Array],
+    span: tuple[Array, Array],
     timesteps: Array,
     table: Array,
     scale: Array,
     *,
     guided: bool,
-    on_step: Callable[[Array], None],
-) -> Array:
+) -> tuple[Array, Array]:
     conditions = _features(model, conditions, pictures, guided=guided)
 
-    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, x0_before = carry
+    def step(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, x0_before = state
         v = _guided_velocity(model, conditions, x, timesteps[i], scale, guided=guided)
-        jax.debug.callback(on_step, i + 1, ordered=False)
         return diffusion.update(tuple(table[i]), x, v, x0_before)
 
-    x, _ = jax.lax.fori_loop(0, len(timesteps), step, (noise, jnp.zeros_like(noise)))
-    return x
+    return jax.lax.fori_loop(*span, step, state)
 
 
 def _decode(model: Emoji, latents: Array, *, rounding: Rounding) -> Array:

@@ -1,0 +1,1 @@
+"""Clips for training: prepared from videos, or painted by a synthetic rig. Never imports jax."""

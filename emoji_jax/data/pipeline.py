@@ -1,0 +1,93 @@
+"""Grain: clips to batches, the same for a seed however many processes and workers make them."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from emoji_jax.data.transforms import ExampleConfig, Footage, example
+
+Batch = Mapping[str, np.ndarray]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Clips in an order that is the same everywhere; sent to workers, so it must pickle."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Footage: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """How batches are made.
+
+    Attributes:
+      batch: examples of all processes together.
+      seed: of order and examples.
+      shuffle: off for evaluation, which also takes every clip once.
+      workers: processes that make examples; 0 makes them where they are used.
+      buffer: batches that each worker keeps ready.
+    """
+
+    batch: int
+    seed: int = 0
+    shuffle: bool = True
+    workers: int = 0
+    buffer: int = 2
+
+
+class _MakeExample:
+    """Reads a clip and makes an example of it; a class, so that workers can be sent it."""
+
+    def __init__(self, source: Source, cfg: ExampleConfig):
+        self.source, self.cfg = source, cfg
+
+    def __call__(self, index: int, rng: np.random.Generator) -> Batch:
+        return example(self.source[int(index)], rng, self.cfg)
+
+
+def batches(
+    source: Source,
+    cfg: PipelineConfig,
+    example_cfg: ExampleConfig,
+    *,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[Batch]:
+    """This process's part of every batch, without end if shuffled.
+
+    Which examples are in a global batch, and what is in them, depends on the seed alone. The
+    iterator is Grain's: its `get_state` and `set_state` go into a checkpoint.
+
+    Args:
+      source: the clips; indexable, in the same order everywhere.
+      cfg: how batches are made.
+      example_cfg: what an example is.
+      process: which of the processes this is.
+      processes: how many there are.
+
+    Raises:
+      ValueError: the batch can't be shared out evenly, or there are no clips.
+    """
+    import grain
+
+    if not len(source):
+        raise ValueError("there are no clips to make batches of")
+    if cfg.batch % processes:
+        raise ValueError(f"a batch of {cfg.batch} can't be shared by {processes} processes")
+    data: Any = grain.MapDataset.range(len(source)).seed(cfg.seed)
+    if cfg.shuffle:
+        data = data.shuffle().repeat()
+    # Random numbers come from the place in the whole stream, therefore before it is shared out.
+    data = data.random_map(_MakeExample(source, example_cfg))
+    data = data[process::processes].batch(cfg.batch // processes, drop_remainder=cfg.shuffle)
+    data = data.to_iter_dataset(grain.ReadOptions(num_threads=0 if cfg.workers else 4))
+    if cfg.workers:
+        options = grain.multiprocessing.MultiprocessingOptions(
+            num_workers=cfg.workers, per_worker_buffer_size=cfg.buffer
+        )
+        data = data.mp_prefetch(options)
+    return iter(data)
