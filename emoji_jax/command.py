@@ -1,5 +1,6 @@
 """What all `python -m` commands share: flags in, one line and exit code 2 for a user's mistake."""
 
+import errno
 import re
 import sys
 from collections.abc import Callable
@@ -26,6 +27,11 @@ def run(main: Callable[[], None]) -> NoReturn:
         app.run(quietly, flags_parser=_parse)
     except UserError as error:
         _fail(str(error))
+    except OSError as error:
+        # What the file system refuses somewhere in the middle: nobody's mistake in the program.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS):
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt:
         _fail("interrupted")
 

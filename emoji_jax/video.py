@@ -113,8 +113,8 @@ class _File(Video):
                 raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
             rate = stream.average_rate or stream.guessed_rate or Fraction(30)
             sound = path if container.streams.audio else None
-            self.promised = stream.frames
-        super().__init__(path, Fraction(rate), self.promised or None, sound)
+            self.promised = stream.frames or _told_frames(stream, Fraction(rate))
+        super().__init__(path, Fraction(rate), stream.frames or None, sound)
 
     def _read(self) -> Iterator[tuple[Picture, float]]:
         count = 0
@@ -139,6 +139,16 @@ class _File(Video):
             raise UserError(
                 f"{self.path} is cut short: it promises {self.promised} frames and holds {count}"
             )
+
+
+def _told_frames(stream: Any, rate: Fraction) -> int:
+    """How many frames a Matroska file's own note of the stream's duration makes; 0 without one."""
+    note = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    if not note:
+        return 0
+    hours, minutes, seconds = note.groups()
+    start = float((stream.start_time or 0) * stream.time_base)  # the note counts from zero
+    return int((3600 * int(hours) + 60 * int(minutes) + float(seconds) - start) * rate)
 
 
 def _av_errors() -> tuple[type[Exception], ...]:

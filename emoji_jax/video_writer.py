@@ -44,7 +44,8 @@ class VideoWriter:
     """Writes frames one by one; a context manager.
 
     By the suffix: .mp4, .mov, .mkv, .webm; .gif and animated .webp, which hold all frames in memory
-    until the end; no suffix, a new folder of PNG files. Sides that are odd gain a row or column,
+    until the end, leave out frames that follow too quickly (more than 50 and 90 per second) and
+    may join equal ones; no suffix, a new folder of PNG files. Sides that are odd gain a row or column,
     which the first four formats need.
 
     Args:
@@ -187,15 +188,19 @@ class _Pillow:
     def __init__(self, path: Path, frame_rate: Fraction):
         path.touch()
         self.path, self.last = path, float(1 / frame_rate)
+        # Anything quicker is shown for a tenth of a second by browsers.
+        self.shortest = 0.02 if path.suffix == ".gif" else 0.011
         self.frames: list[Image.Image] = []
         self.times: list[float] = []
 
     def write(self, frame: Picture, time: float) -> None:
+        if self.times and time - self.times[-1] < self.shortest - 1e-6:
+            return
         self.frames.append(Image.fromarray(frame))
         self.times.append(time)
 
     def finish(self) -> None:
-        ends = [*self.times[1:], self.times[-1] + self.last]
+        ends = [*self.times[1:], self.times[-1] + max(self.last, self.shortest)]
         # Rounded at the ends, not each by itself, so that errors do not add up.
         unit = 10 if self.path.suffix == ".gif" else 1
         marks = np.round(np.array([self.times[0], *ends]) * 1000 / unit).astype(int) * unit

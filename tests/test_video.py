@@ -11,6 +11,7 @@ from PIL import Image
 
 from emoji_jax.errors import UserError
 from emoji_jax.video import open_video, read_video
+from emoji_jax.video_writer import write_video
 
 _TICKS = 90_000
 
@@ -321,3 +322,14 @@ def test_neither_file_nor_folder(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     with pytest.raises(UserError, match="neither a file nor a folder"):
         open_video(tmp_path / "pipe.mp4")
+
+
+def test_matroska_cut_short(tmp_path):
+    whole = tmp_path / "whole.mkv"
+    noise = np.random.default_rng(0).integers(0, 255, (40, 64, 64, 3), dtype=np.uint8)
+    write_video(whole, noise, 25.0)
+    assert len(read_video(whole)[0]) == 40
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UserError, match="cut short|breaks off|can't be read"):
+        read_video(cut)

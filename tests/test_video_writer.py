@@ -388,3 +388,14 @@ def test_full_disk_as_ffmpeg_reports_it(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"can't be written: No space left on device"), writer:
         writer.write(pictures()[0])
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize(("suffix", "kept"), [(".gif", 4), (".webp", 8)])
+def test_frames_too_quick_for_the_format_are_left_out(tmp_path, suffix, kept):
+    """60 frames per second in a GIF would play at 10: it keeps every other one instead."""
+    frames = [np.full((16, 16, 3), 30 * i, np.uint8) for i in range(8)]
+    path = tmp_path / f"quick{suffix}"
+    write_video(path, frames, 60.0)
+    read, rate = read_video(path)
+    assert len(read) == kept
+    assert len(read) / float(rate) == pytest.approx(8 / 60, abs=0.02)

@@ -1,0 +1,109 @@
+"""Makes a training dataset of a folder of videos.
+
+python -m emoji_jax.prepare --videos videos --out dataset
+"""
+
+import dataclasses
+import fcntl
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from emoji_jax import command
+from emoji_jax import config as config_file
+from emoji_jax.errors import UserError
+
+_VIDEOS = flags.DEFINE_string(
+    "videos", None, "Folder of videos, animated images and folders of frames."
+)
+_OUT = flags.DEFINE_string("out", None, "Folder for the dataset and its report.jsonl.")
+_DATASET = flags.DEFINE_string(
+    "dataset",
+    "folder",
+    "How the videos are arranged: folder (in any way), hdtf, vfhq, recordings (named by subject "
+    "and expression), fluent (unpacked packages of animated emoji).",
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Worker processes; 0: none, and Beam is not needed. By default, one per core.",
+    lower_bound=0,
+)
+_RUNNER = flags.DEFINE_string(
+    "runner", "", "Beam runner of a cluster, which must see --videos and --out under these names."
+)
+_BEAM = flags.DEFINE_multi_string("beam_arg", [], "Option for Beam, such as --project=NAME.")
+_CONFIG = config_file.flag("prepare.py")
+
+
+def main() -> None:
+    """Does what the flags say."""
+    if not (_VIDEOS.value and _OUT.value):
+        raise UserError("give --videos, a folder of videos, and --out, a folder for the dataset")
+    from emoji_jax.data import prepare
+    from emoji_jax.data.crop import CropConfig
+    from emoji_jax.data.shards import Part, Split, writing
+    from emoji_jax.data.tracking import TrackConfig
+
+    config = _CONFIG.value
+    wanted = prepare.PrepareConfig(
+        track=_build(TrackConfig, "track", config.track),
+        crop=_build(CropConfig, "crop", config.crop),
+        **config.pictures,
+        **config.reading,
+    )
+    split = _build(Split, "split", config.split)
+    videos, out = Path(_VIDEOS.value), Path(_OUT.value)
+    units = prepare.find_units(videos, _DATASET.value, config.reader.pattern, config.reader.licence)
+    lock = out / ".lock"
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        file = lock.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another run is writing to {out}; wait for it to end") from None
+        for left in out.glob("parts/*/.*.part.*"):  # of runs that were killed
+            left.unlink(missing_ok=True)
+        paths = [prepare.part_path(out, unit, wanted) for unit in units]
+        missing = [
+            (unit, path)
+            for unit, path in zip(units, paths, strict=True)
+            if (part := Part.read(path)) is None or part.report.get("retry")
+        ]
+        print(f"{len(units)} inputs, {len(missing)} to do", file=sys.stderr)
+        workers = _WORKERS.value
+        if workers is None:
+            workers = len(os.sched_getaffinity(0))
+        prepare.run(
+            missing, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value
+        )
+        parts = [Part.read(path) for path in paths]
+        if None in parts:
+            raise RuntimeError(f"{parts.count(None)} parts are missing after the run")
+        counts = prepare.finish(
+            out, parts, split, config.name, round(config.shard_megabytes * 2**20)
+        )
+        kept = {path for path in paths}
+        for old in out.glob("parts/*/*.part"):  # of inputs or options of another run
+            if old not in kept:
+                old.unlink()
+    clips = sum(len(part.lengths) for part in parts)
+    told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    print(f"{out}: {clips} clips; inputs: {told}")
+
+
+def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if unknown := set(options) - fields:
+        raise UserError(f"config.{name} has no option {', '.join(sorted(unknown))}")
+    return kind(**options)
+
+
+if __name__ == "__main__":
+    command.run(main)
