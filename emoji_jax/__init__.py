@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Animator": "animator",
     "Landmarks": "landmarks",
-    "MotionConfig": "animator",
+    "MotionConfig": "driver",
     "SamplerConfig": "sampling",
     "read_image": "images",
     "read_video": "video",

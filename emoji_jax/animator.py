@@ -7,11 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+import jax
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int, UInt8
 
 from emoji_jax import checkpoint, diffusion, sampling
+from emoji_jax.driver import Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
 from emoji_jax.images import letterbox, read_image
 from emoji_jax.landmarks import Detector, Landmarks, align, draw
@@ -20,7 +22,7 @@ from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig
-from emoji_jax.video import Video, open_video
+from emoji_jax.video_writer import write_video
 
 _BUNDLED = Path(__file__).parent / "weights"
 # The released pupils are squares of 6 pixels in pictures of 512.
@@ -28,30 +30,6 @@ _PUPIL = 3 / 512
 
 Frame = UInt8[np.ndarray, "H W 3"]
 Picture = str | Path | Frame
-Motion = str | Path | Landmarks
-Progress = Callable[[str, int, int | None], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class MotionConfig:
-    """How a driver's motion is read and put on the portrait.
-
-    Attributes:
-      compat: "release" repeats the released code: its alignment and drawing, its first frame
-        dropped, its windows and its rounding.
-      head_pose: see `landmarks.align`.
-      neutral: see `landmarks.align`.
-      max_gap: frames in a row that may be without a face.
-      frame_rate: frames per second of drivers that do not say.
-      frames: of the driver, from its start; None for all.
-    """
-
-    compat: Literal["release"] | None = None
-    head_pose: Literal["relative", "absolute"] = "relative"
-    neutral: Literal["auto"] | int = "auto"
-    max_gap: int = 15
-    frame_rate: float = 30.0
-    frames: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +44,8 @@ class Drawn:
         return len(self.points)
 
     def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
-        radius = max(1, round(_PUPIL * self.size[0]))
+        release = self.compat == "release"  # which has one size of pupils for all pictures
+        radius = 3 if release else max(1, round(_PUPIL * self.size[0]))
         return draw(self.points[frames], self.size, pupil_radius=radius, compat=self.compat)
 
 
@@ -96,6 +75,11 @@ class Animation:
 
     def __iter__(self) -> Iterator[Frame]:
         return self.make()
+
+    def save(self, path: str | Path, *, grid: bool = False) -> None:
+        """Makes the frames and writes them, with their times and sound; see `VideoWriter`."""
+        frames = self.grid() if grid else iter(self)
+        write_video(path, frames, self.frame_rate, self.audio, self.times)
 
     def grid(self) -> Iterator[Frame]:
         """Frames with portrait, landmarks and result side by side."""
@@ -136,12 +120,16 @@ class Animator:
           UserError: no such checkpoint, or a size that it can't make.
         """
         directory = Path(name_or_dir)
-        if not directory.exists() and (_BUNDLED / directory).is_dir():
+        if str(name_or_dir) == directory.name and (_BUNDLED / directory).is_dir():
             directory = _BUNDLED / directory
         if not directory.exists():
             raise UserError(
                 f"there is no checkpoint {name_or_dir}: none of that name is bundled, and it is no "
                 "folder; give --checkpoint a folder that `python -m emoji_jax.convert` wrote"
+            )
+        if attention == "cudnn" and (jax.default_backend() != "gpu" or dtype == "float32"):
+            raise UserError(
+                "attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype"
             )
         compute = Compute(dtype=dtype, attention=attention)
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
@@ -181,12 +169,17 @@ class Animator:
         check(sampler)
         check_motion(moving)
         picture = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
+        if not 0 <= seed < 2**32:
+            raise UserError(f"the seed is {seed}; expected 0 to {2**32 - 1}")
         name = "the portrait" if isinstance(portrait, np.ndarray) else str(portrait)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise UserError(
+                f"the portrait is {picture.dtype} {picture.shape}; expected uint8 H W 3"
+            )
         reference = letterbox(picture, self.config.size)
         face, notes = self._find_face(reference, name)
-        driver, frame_rate, audio, told = self._read_motion(motion, moving, progress)
-        if moving.frames:
-            driver = driver[: moving.frames]
+        source = read(motion, moving, lambda: self.detector, progress)
+        driver = source.landmarks[: moving.frames or None]
         if moving.neutral != "auto" and not 0 <= moving.neutral < len(driver):
             raise UserError(
                 f"the neutral frame is {moving.neutral}; the driver has frames 0 to "
@@ -222,7 +215,8 @@ class Animator:
                 progress=progress,
             )
 
-        return Animation(reference, pictures, times, frame_rate, audio, (*notes, *told), make)
+        notes = (*notes, *source.notes)
+        return Animation(reference, pictures, times, source.frame_rate, source.audio, notes, make)
 
     def _find_face(self, picture: Frame, name: str) -> tuple[Landmarks, list[str]]:
         faces = self.detector.detect_all(picture)
@@ -240,33 +234,6 @@ class Animator:
             self._detector = Detector()
         return self._detector
 
-    def _read_motion(
-        self, motion: Motion, moving: MotionConfig, progress: Progress
-    ) -> tuple[Landmarks, Fraction, Path | None, list[str]]:
-        """Landmarks, frame rate, file with sound, and what to tell the user."""
-        if isinstance(motion, str | Path) and Path(motion).suffix in (".npz", ".npy"):
-            motion = Landmarks.load(motion, fps=moving.frame_rate)
-        if isinstance(motion, Landmarks):
-            return motion, _average_rate(motion.times, moving.frame_rate), None, []
-        video = open_video(motion, frames=moving.frames, frame_rate=moving.frame_rate)
-        driver, filled = self._detect(video, moving.max_gap, progress)
-        notes = []
-        if len(filled):
-            notes.append(
-                f"{motion}: no face in {len(filled)} of {len(driver)} frames, filled in from their "
-                f"neighbours ({_ranges(filled)})"
-            )
-        return driver, video.frame_rate, video.audio, notes
-
-    def _detect(
-        self, video: Video, max_gap: int, progress: Progress
-    ) -> tuple[Landmarks, Int[np.ndarray, " N"]]:
-        return self.detector.detect_video(
-            video,
-            max_gap=max_gap,
-            progress=lambda done: progress("detecting", done, video.length),
-        )
-
 
 def check(sampler: SamplerConfig) -> None:
     """Raises a UserError for settings that can't work."""
@@ -281,16 +248,6 @@ def check(sampler: SamplerConfig) -> None:
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     if sampler.overlap < 0 or sampler.decode_batch < 1:
         raise UserError("sampler.overlap must be 0 or more, sampler.decode_batch 1 or more")
-
-
-def check_motion(moving: MotionConfig) -> None:
-    """Raises a UserError for settings that can't work."""
-    if moving.max_gap < 0:
-        raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
-    if not 0 < moving.frame_rate <= 1000:
-        raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected more than 0, to 1000")
-    if moving.frames is not None and moving.frames < 0:
-        raise UserError(f"motion.frames is {moving.frames}; expected 1 or more, or 0 for all")
 
 
 def clip_pixels(picture: Frame, cfg: EmojiConfig) -> Float[np.ndarray, "P P 3"]:
@@ -312,15 +269,3 @@ def _to_unit(picture: Frame, compat: Literal["release"] | None) -> Float[np.ndar
         # Its way from bytes to floats and back loses one level of the darker ones.
         levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
     return levels / np.float32(127.5) - 1
-
-
-def _average_rate(times: np.ndarray, otherwise: float) -> Fraction:
-    seconds = times[-1] - times[0]
-    rate = (len(times) - 1) / seconds if seconds > 0 else otherwise
-    return Fraction(rate).limit_denominator(1001)
-
-
-def _ranges(numbers: np.ndarray) -> str:
-    """`3-5, 9` of 3 4 5 9."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)

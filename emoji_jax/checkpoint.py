@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import typing
 from collections.abc import Iterable, Mapping
@@ -40,14 +41,12 @@ def save(directory: Path, cfg: EmojiConfig, networks: Iterable[tuple[str, Flat]]
     directory = directory.absolute()
     if directory.exists():
         raise UserError(f"{directory} exists already; give another --out or remove it")
-    unfinished = directory.with_name(directory.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished = directory.with_name(f"{directory.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
             for name, parameters in networks:
-                checkpointer.save(unfinished / name, dict(parameters))
-                checkpointer.wait_until_finished()
+                _write(checkpointer, unfinished / name, dict(parameters))
         settings = {"format": _FORMAT, **dataclasses.asdict(cfg)}
         (unfinished / _CONFIG).write_text(json.dumps(settings, indent=1) + "\n")
         unfinished.rename(directory)
@@ -55,6 +54,14 @@ def save(directory: Path, cfg: EmojiConfig, networks: Iterable[tuple[str, Flat]]
         raise UserError(f"{directory} can't be written: {error}") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(checkpointer: ocp.StandardCheckpointer, path: Path, parameters: Flat) -> None:
+    try:
+        checkpointer.save(path, parameters)
+        checkpointer.wait_until_finished()
+    except (OSError, ValueError) as error:  # TensorStore reports a full disk as the latter
+        raise UserError(f"{path} can't be written: {str(error).splitlines()[0][:200]}") from None
 
 
 def read_config(directory: Path) -> EmojiConfig:
@@ -100,7 +107,8 @@ def load(
     Args:
       directory: of the checkpoint.
       compute: how the networks shall compute.
-      dtype: of the parameters in memory; by default fp32.
+      dtype: of the matrices and kernels in memory, fp32 by default. Norms, biases and the
+        autoencoder always stay fp32.
 
     Returns:
       Configuration, graph and parameters: `nnx.merge(graph, parameters)` is the model.
@@ -110,12 +118,19 @@ def load(
     """
     directory = directory.absolute()
     cfg = read_config(directory)
-    graph, state = abstract(cfg, compute)
+    try:
+        graph, state = abstract(cfg, compute)
+    except Exception as error:  # sizes that don't fit each other show in many ways
+        raise UserError(f"{directory / _CONFIG} describes no model: {error}") from None
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
         for name in state:
             wanted = {
-                key: jax.ShapeDtypeStruct(leaf.shape, dtype or leaf.dtype, sharding=device)
+                key: jax.ShapeDtypeStruct(
+                    leaf.shape,
+                    leaf.dtype if name == "vae" or len(leaf.shape) < 2 else dtype or leaf.dtype,
+                    sharding=device,
+                )
                 for key, leaf in flatten(state[name]).items()
             }
             found = _restore(checkpointer, directory / name, wanted)

@@ -63,7 +63,9 @@ def trailing_timesteps(steps: int) -> Int[np.ndarray, " S"]:
     """
     if not 1 <= steps <= TRAIN_STEPS:
         raise ValueError(f"sampling steps are {steps}; expected 1 to {TRAIN_STEPS}")
-    return np.round(np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)).astype(np.int32) - 1
+    # Rounding errors may give one number more than there are steps.
+    ends = np.arange(TRAIN_STEPS, 0, -TRAIN_STEPS / steps)[:steps]
+    return np.round(ends).astype(np.int32) - 1
 
 
 def _by_sample(table: np.ndarray, t: Int[Numbers, " B"], like: Numbers) -> Array:

@@ -44,7 +44,7 @@ def main() -> None:
     """Does what the flags say."""
     if not (_VIDEOS.value and _OUT.value):
         raise UserError("give --videos, a folder of videos, and --out, a folder for the dataset")
-    from emoji_jax.data import prepare
+    from emoji_jax.data import prepare, shards
     from emoji_jax.data.crop import CropConfig
     from emoji_jax.data.shards import Part, Split, writing
     from emoji_jax.data.tracking import TrackConfig
@@ -80,16 +80,14 @@ def main() -> None:
         workers = _WORKERS.value
         if workers is None:
             workers = len(os.sched_getaffinity(0))
-        prepare.run(
-            missing, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value
-        )
-        parts = [Part.read(path) for path in paths]
-        if None in parts:
-            raise RuntimeError(f"{parts.count(None)} parts are missing after the run")
-        counts = prepare.finish(
+        prepare.run(missing, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value)
+        parts = [part for path in paths if (part := Part.read(path)) is not None]
+        if len(parts) < len(paths):
+            raise RuntimeError(f"{len(paths) - len(parts)} parts are missing after the run")
+        counts = shards.finish(
             out, parts, split, config.name, round(config.shard_megabytes * 2**20)
         )
-        kept = {path for path in paths}
+        kept = set(paths)
         for old in out.glob("parts/*/*.part"):  # of inputs or options of another run
             if old not in kept:
                 old.unlink()

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,14 +33,17 @@ class Programs:
         self.schedule = diffusion.schedule()
 
         def program(function: Callable) -> Callable:
-            return jax.jit(
-                lambda parameters, *args, **static: function(
-                    nnx.merge(graph, parameters), *args, **static
-                ),
-                static_argnames=("steps", "guided", "rounding"),
-            )
+            def run(parameters: nnx.State, *args: Any, **static: Any) -> Any:
+                model: Emoji = nnx.merge(graph, parameters)
+                # Left alone, accelerators shorten fp32 numbers in matrix products.
+                exact = jnp.dtype(model.unet.compute.dtype) == jnp.float32
+                with jax.default_matmul_precision("highest" if exact else "default"):
+                    return function(model, *args, **static)
+
+            return jax.jit(run, static_argnames=("guided", "rounding"))
 
         self._encode = program(_encode)
+        self._features = program(_features)
         self._clip = program(_denoise_clip)
         self._predict = program(_predict_window)
         self._decode = program(_decode)
@@ -72,6 +75,9 @@ class Programs:
         It comes up for air about ten times, to say how far it is: telling from inside the program
         would keep it out of the compilation cache.
         """
+        guided = guidance_scale != 1
+        conditions = self._features(self.parameters, conditions, pictures[None], guided=guided)
+        timesteps, table = jnp.asarray(steps.t), jnp.asarray(steps.rows())
         x = jnp.asarray(noise)[None]
         x0_before = jnp.zeros_like(x)
         stops = np.unique(np.linspace(0, len(steps), min(len(steps), 10) + 1).astype(np.int32))
@@ -79,13 +85,12 @@ class Programs:
             x, x0_before = self._clip(
                 self.parameters,
                 conditions,
-                pictures[None],
                 (x, x0_before),
                 (first, last),
-                jnp.asarray(steps.t),
-                jnp.asarray(steps.rows()),
+                timesteps,
+                table,
                 guidance_scale,
-                guided=guidance_scale != 1,
+                guided=guided,
             )
             x.block_until_ready()
             on_step(int(last))
@@ -158,7 +163,6 @@ def _predict_window(
 def _denoise_clip(
     model: Emoji,
     conditions: Conditions,
-    pictures: Array,
     state: tuple[Array, Array],
     span: tuple[Array, Array],
     timesteps: Array,
@@ -167,8 +171,6 @@ def _denoise_clip(
     *,
     guided: bool,
 ) -> tuple[Array, Array]:
-    conditions = _features(model, conditions, pictures, guided=guided)
-
     def step(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         x, x0_before = state
         v = _guided_velocity(model, conditions, x, timesteps[i], scale, guided=guided)

@@ -14,17 +14,24 @@ from tqdm import tqdm
 
 from emoji_jax import command
 from emoji_jax import config as config_file
+from emoji_jax.data.synthetic import EXPRESSIONS
 from emoji_jax.errors import UserError
-from emoji_jax.video_writer import VideoWriter, check_path
+from emoji_jax.images import read_image
+from emoji_jax.landmarks import Landmarks
+from emoji_jax.video import open_video
+from emoji_jax.video_writer import check_path
 
 _REF = flags.DEFINE_string("ref", None, "The portrait: any picture of a face.")
 _DRIVING = flags.DEFINE_string(
     "driving",
     None,
-    "The motion: a video, an animated image, a folder of frames, a picture, or a template of "
-    "landmarks (.npz, .npy).",
+    "The motion: a video, an animated image, a folder of frames, a picture, a template of "
+    "landmarks (.npz, .npy), or expression:NAME, one of "
+    f"{', '.join(EXPRESSIONS)}.",
 )
-_OUT = flags.DEFINE_string("out", "out.mp4", "What to write: .mp4, .webm, .gif, .webp or a folder.")
+_OUT = flags.DEFINE_string(
+    "out", "out.mp4", "What to write: .mp4, .mov, .mkv, .webm, .gif, .webp, a folder."
+)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "tiny", "Bundled checkpoint or folder of one.")
 _GRID = flags.DEFINE_bool("grid", False, "Put portrait, landmarks and result side by side.")
 _SEED = flags.DEFINE_integer("seed", None, "Same seed, same frames; instead of --config.seed.")
@@ -32,6 +39,7 @@ _FRAMES = flags.DEFINE_integer(
     "frames", None, "Frames of the motion to use, from its start.", lower_bound=1
 )
 _CONFIG = config_file.flag("sample.py")
+flags.declare_key_flag("config")
 
 
 @contextlib.contextmanager
@@ -58,7 +66,8 @@ def main() -> None:
     if not (_REF.value and _DRIVING.value):
         raise UserError("give --ref, a picture of a face, and --driving, a video to imitate")
     check_path(_OUT.value)
-    from emoji_jax.animator import Animator, MotionConfig, check, check_motion
+    from emoji_jax.animator import Animator, check
+    from emoji_jax.driver import MotionConfig, check_motion
     from emoji_jax.sampling import SamplerConfig
 
     config = _CONFIG.value
@@ -75,8 +84,8 @@ def main() -> None:
             "head_pose": _choice("motion.head_pose", motion["head_pose"], ("relative", "absolute")),
             "neutral": int(neutral)
             if neutral.isdecimal()
-            else _choice("motion.neutral", neutral, ("auto", "0", "1", "…")),
-            "frames": _FRAMES.value or motion["frames"],
+            else _choice("motion.neutral", neutral, ("auto",), "auto or a frame's number"),
+            "frames": motion["frames"] if _FRAMES.value is None else _FRAMES.value,
         },
     )
     check(sampler)
@@ -84,6 +93,7 @@ def main() -> None:
     size = tuple(config.size)
     if size and [type(side) for side in size] != [int, int]:
         raise UserError(f"size is {size}; expected height and width, e.g. (512,512)")
+    _look_at(_REF.value, _DRIVING.value)
     animator = Animator.load(
         _CHECKPOINT.value,
         size=size or None,
@@ -101,17 +111,17 @@ def main() -> None:
         )
         for note in animation.notes:
             print(f"note: {note}", file=sys.stderr)
-        height, width = animation.reference.shape[:2]
-        with VideoWriter(
-            Path(_OUT.value),
-            (height, 3 * width if _GRID.value else width),
-            animation.frame_rate,
-            times=animation.times,
-            audio=animation.audio,
-        ) as writer:
-            for frame in animation.grid() if _GRID.value else animation:
-                writer.write(frame)
+        animation.save(_OUT.value, grid=_GRID.value)
     print(f"{_OUT.value}: {len(animation)} frames")
+
+
+def _look_at(portrait: str, driver: str) -> None:
+    """Raises what is wrong with the inputs before the weights are read, which may take a minute."""
+    read_image(portrait)
+    if Path(driver).suffix in (".npz", ".npy"):
+        Landmarks.load(driver)
+    elif not driver.startswith("expression:"):
+        open_video(driver)
 
 
 def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:
@@ -121,9 +131,10 @@ def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:
         raise UserError(f"config.{name} does not fit: {error}") from None
 
 
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> Any:
+def _choice(name: str, value: str, choices: tuple[str, ...], expected: str = "") -> Any:
     if value not in choices:
-        raise UserError(f"config.{name} is {value!r}; expected one of {', '.join(choices)}")
+        expected = expected or f"one of {', '.join(map(repr, choices))}"
+        raise UserError(f"config.{name} is {value!r}; expected {expected}")
     return value
 
 

@@ -95,10 +95,22 @@ def released_windows(count: int, step: int, length: int = 24) -> list[Window]:
     return [Window(np.arange(start, start + length) % count, ones) for start in starts]
 
 
-def frame_noise(key: PRNGKeyArray, frames: Int[np.ndarray, " F"], shape: Sequence[int]) -> Array:
+_NOISE_BATCH = 64
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _noise_batch(key: PRNGKeyArray, frames: Array, shape: tuple[int, ...]) -> Array:
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(frames)
+    return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+
+
+def frame_noise(seed: int, count: int, shape: tuple[int, int, int]) -> Float[np.ndarray, "F h w C"]:
     """Noise of each frame from its own key: a frame's is the same in a video of any length."""
-    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(jnp.asarray(frames))
-    return jax.vmap(lambda k: jax.random.normal(k, tuple(shape)))(keys)
+    key, noise = jax.random.key(seed), np.empty((count, *shape), np.float32)
+    for start in range(0, count, _NOISE_BATCH):
+        batch = _noise_batch(key, jnp.arange(start, start + _NOISE_BATCH), shape)
+        noise[start : start + _NOISE_BATCH] = np.asarray(batch)[: count - start]
+    return noise
 
 
 def animate(
@@ -153,8 +165,8 @@ def denoise(
     windows = windows or shifting_windows(length, min(config.overlap, length - 1))
     steps = diffusion.SAMPLERS[config.name](programs.schedule, config.steps)
     if noise is None:
-        shape = (*(side // cfg.vae.factor for side in cfg.size), cfg.vae.latent_channels)
-        noise = np.asarray(frame_noise(jax.random.key(seed), np.arange(count), shape))
+        height, width = (side // cfg.vae.factor for side in cfg.size)
+        noise = frame_noise(seed, count, (height, width, cfg.vae.latent_channels))
     if len(windows(count, 0)) == 1:
 
         def on_step(done: int) -> None:
@@ -187,13 +199,24 @@ def _denoise_windows(
     x, x0_before = noise, np.zeros_like(noise)
     for i in range(len(steps)):
         total, weight = np.zeros_like(x), np.zeros((count, 1, 1, 1), np.float32)
-        for window in windows(count, i):
-            frames, weights = window.frames, window.weights[:, None, None, None]
-            v = programs.predict(
-                conditions, pictures[frames], x[frames], int(steps.t[i]), config.guidance_scale
+        # All are sent off before the first is waited for.
+        parts = [
+            (
+                window,
+                programs.predict(
+                    conditions,
+                    pictures[window.frames],
+                    x[window.frames],
+                    int(steps.t[i]),
+                    config.guidance_scale,
+                ),
             )
-            np.add.at(total, frames, weights * np.asarray(v))
-            np.add.at(weight, frames, weights)
+            for window in windows(count, i)
+        ]
+        for window, v in parts:
+            weights = window.weights[:, None, None, None]
+            np.add.at(total, window.frames, weights * np.asarray(v))  # some windows wrap round
+            np.add.at(weight, window.frames, weights)
         x, x0_before = diffusion.update(tuple(steps.rows()[i]), x, total / weight, x0_before)
         progress("denoising", i + 1, len(steps))
     return x

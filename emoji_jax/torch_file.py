@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -44,6 +45,8 @@ class _Tensor:
 
 
 def _rebuild(storage: _Storage, offset: int, shape: tuple, stride: tuple, *_: object) -> _Tensor:
+    if not isinstance(storage, _Storage):
+        raise UserError("it holds a tensor without a storage")
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
@@ -51,14 +54,18 @@ def _rebuild_parameter(data: _Tensor, *_: object) -> _Tensor:
     return data
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds tensor descriptions, dicts, lists and numbers; refuses everything else."""
+class _Unpickler(pickle._Unpickler):
+    """Builds tensor descriptions, dicts, lists and numbers; refuses everything else.
+
+    The one written in Python, because what it does with an object's state can be restricted: a
+    file must not reach the attributes of anything that lives on in this process.
+    """
 
     _allowed: Mapping[tuple[str, str], object] = {
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
         ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-        **{("torch", name): np.dtype(dtype) for name, dtype in _STORAGES.items()},
+        **{("torch", name): name for name in _STORAGES},
     }
 
     def find_class(self, module: str, name: str) -> object:
@@ -68,10 +75,18 @@ class _Unpickler(pickle.Unpickler):
             raise UserError(f"it asks for {module}.{name}, and only tensors are read") from None
 
     def persistent_load(self, pid: tuple) -> _Storage:
-        kind, dtype, key = pid[:3]
-        if kind != "storage" or not isinstance(dtype, np.dtype):
+        kind, name, key = pid[:3]
+        if kind != "storage" or name not in _STORAGES:
             raise UserError("it holds something that is not a tensor's storage")
-        return _Storage(dtype, str(key))
+        return _Storage(np.dtype(_STORAGES[name]), str(key))
+
+    def load_build(self) -> None:
+        # State dicts carry notes of their modules' versions as attributes; nothing else has any.
+        self.stack.pop()
+        if type(self.stack[-1]) is not collections.OrderedDict:
+            raise UserError("it sets attributes, and only tensors are read")
+
+    dispatch: ClassVar[dict] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 class TensorFile(Mapping[str, np.ndarray]):
@@ -168,16 +183,14 @@ def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 def _check(name: str, tensor: _Tensor, places: Mapping[str, tuple[int, int]]) -> None:
+    numbers = (tensor.offset, *tensor.shape, *tensor.stride)
+    if not all(type(n) is int and n >= 0 for n in numbers):
+        raise UserError(f"{name} has no proper shape")
     if tensor.storage.key not in places:
         raise UserError(f"the numbers of {name} are missing")
-    last = tensor.offset + sum(
-        (n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True)
-    )
-    fits = (last + 1) * tensor.storage.dtype.itemsize <= places[tensor.storage.key][1]
-    whole = all(
-        isinstance(n, int) and n >= 0 for n in (tensor.offset, *tensor.shape, *tensor.stride)
-    )
-    if not (fits and whole):
+    last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
+    size = (tensor.offset + last + 1) * tensor.storage.dtype.itemsize
+    if size > places[tensor.storage.key][1]:
         raise UserError(f"{name} reaches beyond its storage")
 
 

@@ -1,34 +1,20 @@
 """Writing moving pictures, as a stream; nothing has its final name before it is complete."""
 
 import contextlib
-import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
-
-# At least; what MPEG uses.
-_TICKS_PER_SECOND = 90_000
-# Per container: codec for the pictures, codecs of sound it takes as they are, codec for others.
-_CONTAINERS = {
-    ".mp4": ("libx264", ("aac", "mp3", "ac3", "alac"), "aac"),
-    ".mov": ("libx264", ("aac", "mp3", "ac3", "alac"), "aac"),
-    ".mkv": ("libx264", ("aac", "mp3", "ac3", "alac", "opus", "vorbis", "flac"), "aac"),
-    ".webm": ("libvpx-vp9", ("opus", "vorbis"), "libopus"),
-}
-_QUALITY = {
-    "libx264": {"crf": "16", "preset": "medium"},
-    "libvpx-vp9": {"crf": "24", "b": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"},
-}
+from emoji_jax.video_encoder import CONTAINERS, Encoder, write_errors
 
 
 @runtime_checkable
@@ -45,8 +31,8 @@ class VideoWriter:
 
     By the suffix: .mp4, .mov, .mkv, .webm; .gif and animated .webp, which hold all frames in memory
     until the end, leave out frames that follow too quickly (more than 50 and 90 per second) and
-    may join equal ones; no suffix, a new folder of PNG files. Sides that are odd gain a row or column,
-    which the first four formats need.
+    may join equal ones; no suffix, a new folder of PNG files. Sides that are odd gain a row or
+    column, which the first four formats need.
 
     Args:
       path: what to write. An existing file is replaced, once the new one is complete.
@@ -82,14 +68,14 @@ class VideoWriter:
         except UserError:
             self._remove()
             raise
-        except _errors() as error:
+        except write_errors() as error:
             self._remove()
             raise self._can_not(error) from None
 
     def _open(self, suffix: str, audio: Path | None) -> _Sink:
-        if suffix in _CONTAINERS:
+        if suffix in CONTAINERS:
             start = 0.0 if self.times is None else float(self.times[0])
-            return _Encoder(self._unfinished, self.size, self.frame_rate, audio, start)
+            return Encoder(self._unfinished, self.size, self.frame_rate, audio, start)
         if suffix:
             return _Pillow(self._unfinished, self.frame_rate)
         return _Pngs(self._unfinished)
@@ -103,7 +89,7 @@ class VideoWriter:
             time = float(self.times[self.count] - self.times[0])
         try:
             self._sink.write(frame, time)
-        except _errors() as error:
+        except write_errors() as error:
             raise self._can_not(error) from None
         self.count += 1
 
@@ -124,10 +110,12 @@ class VideoWriter:
                 if self.path.is_dir():
                     self.path.rmdir()  # an empty folder was there before
                 self._unfinished.replace(self.path)
-        except _errors() as problem:
+        except write_errors() as problem:
             raise self._can_not(problem) from None
         finally:
-            with contextlib.suppress(*_errors()):  # of a full disk, the first complaint is enough
+            with contextlib.suppress(
+                *write_errors()
+            ):  # of a full disk, the first complaint is enough
                 self._sink.abandon()
             self._remove()
 
@@ -142,19 +130,13 @@ class VideoWriter:
             self._unfinished.unlink()
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    from av.error import FFmpegError
-
-    return (FFmpegError, OSError)
-
-
 def check_path(path: str | Path) -> None:
     """Raises a UserError for a name that `VideoWriter` would refuse; creates nothing."""
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (*_CONTAINERS, ".gif", ".webp", ""):
+    if suffix not in (*CONTAINERS, ".gif", ".webp", ""):
         raise UserError(
-            f"{path} has the suffix {suffix}; expected {', '.join(_CONTAINERS)}, .gif, .webp or "
+            f"{path} has the suffix {suffix}; expected {', '.join(CONTAINERS)}, .gif, .webp or "
             "none, for a folder of PNG files"
         )
     if path.is_dir() and (suffix or any(path.iterdir())):
@@ -218,138 +200,19 @@ class _Pillow:
         self.frames.clear()
 
 
-class _Encoder:
-    """FFmpeg's libraries, pictures and sound interleaved."""
-
-    def __init__(
-        self, path: Path, size: tuple[int, int], rate: Fraction, audio: Path | None, start: float
-    ):
-        import av
-
-        codec, kept, other = _CONTAINERS[path.suffix.lower()]
-        self.size = tuple(side + side % 2 for side in size)
-        self.interval = float(1 / rate)
-        self.container = av.open(str(path), "w")
-        self.stream = self.container.add_stream(codec, rate, options=_QUALITY[codec])
-        self.stream.height, self.stream.width = self.size
-        self.stream.pix_fmt = "yuv420p"
-        # A frame lasts a whole number of ticks, or else players find another frame rate.
-        self.ticks = rate.numerator * math.ceil(_TICKS_PER_SECOND / rate.numerator)
-        self.stream.codec_context.time_base = Fraction(1, self.ticks)
-        # HDTV's matrix, and said so: players guess otherwise, each in its own way.
-        context = self.stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = 1
-        context.color_range = 1
-        self.sound = _Sound(self.container, audio, kept, other, start) if audio else None
-        self.end = 0.0
-
-    def write(self, frame: Picture, time: float) -> None:
-        import av
-
-        height, width = self.size
-        padding = ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0))
-        picture = av.VideoFrame.from_ndarray(np.pad(frame, padding, "edge"), "rgb24")
-        picture = picture.reformat(
-            format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
-        )
-        picture.pts, picture.time_base = round(time * self.ticks), Fraction(1, self.ticks)
-        self.end = time + self.interval
-        self._mux(self.stream.encode(picture))
-        if self.sound:
-            self._mux(self.sound.until(time))
-
-    def finish(self) -> None:
-        self._mux(self.stream.encode(None))
-        if self.sound:
-            self._mux(self.sound.until(self.end))
-            self._mux(self.sound.rest())
-        self.container.close()
-
-    def abandon(self) -> None:
-        if self.sound:
-            self.sound.close()
-        self.container.close()
-
-    def _mux(self, packets: Iterable[Any]) -> None:
-        for packet in packets:
-            self.container.mux(packet)
-
-
-class _Sound:
-    """The sound of another file, from `start` on: copied where the container takes its codec."""
-
-    def __init__(self, container: Any, path: Path, kept: tuple[str, ...], other: str, start: float):
-        import av
-
-        try:
-            self.source = av.open(str(path))
-        except _errors() as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"the sound of {path} can't be read: {reason}") from None
-        if not self.source.streams.audio:
-            raise UserError(f"{path} has no sound")
-        self.start = start
-        stream = self.source.streams.audio[0]
-        if stream.codec_context.name in kept:
-            self.stream = container.add_stream_from_template(stream)
-            self.resampler = None
-            self.packets = self._copied(stream)
-        else:
-            rate = 48_000
-            self.stream = container.add_stream(other, rate)
-            self.resampler = av.AudioResampler(self.stream.format, "stereo", rate)
-            self.packets = self._encoded(stream, rate)
-        self.next: tuple[float, Any] | None = next(self.packets, None)
-
-    def until(self, time: float) -> Iterator[Any]:
-        """Packets that begin before a time, seconds from the start of the output."""
-        while self.next is not None and self.next[0] < time:
-            yield self.next[1]
-            self.next = next(self.packets, None)
-
-    def rest(self) -> Iterator[Any]:
-        """What an encoder still holds back."""
-        if self.resampler is not None:
-            yield from self.stream.encode(None)
-
-    def close(self) -> None:
-        self.source.close()
-
-    def _copied(self, stream: Any) -> Iterator[tuple[float, Any]]:
-        shift = round(self.start / stream.time_base)
-        for packet in self.source.demux(stream):
-            # A decoder needs what comes before zero, too, which the container says to leave out.
-            if packet.pts is None or 0 < shift >= packet.pts + packet.duration:
-                continue
-            packet.pts -= shift
-            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-            packet.stream = self.stream
-            yield float(packet.pts * stream.time_base), packet
-
-    def _encoded(self, stream: Any, rate: int) -> Iterator[tuple[float, Any]]:
-        for frame in self.source.decode(stream):
-            if frame.time is not None and frame.time < self.start:
-                continue
-            for piece in self.resampler.resample(frame):
-                time = float(piece.pts * piece.time_base) - self.start
-                piece.pts = round(time * rate)
-                piece.time_base = Fraction(1, rate)
-                for packet in self.stream.encode(piece):
-                    yield time, packet
-
-
 def write_video(
     path: str | Path,
     frames: Iterable[Picture],
     frame_rate: float | Fraction = 30,
     audio: str | Path | None = None,
+    times: np.ndarray | None = None,
 ) -> None:
     """Writes frames; see `VideoWriter`."""
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise UserError(f"{path}: there are no frames to write")
-    with VideoWriter(path, first.shape[:2], frame_rate, audio=audio) as writer:
+    with VideoWriter(path, first.shape[:2], frame_rate, times=times, audio=audio) as writer:
         writer.write(first)
         for frame in frames:
             writer.write(frame)

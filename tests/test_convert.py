@@ -1,5 +1,6 @@
 """Conversion of a whole folder, strictly and safely."""
 
+import collections
 import dataclasses
 import os
 import pickle
@@ -126,6 +127,25 @@ def test_a_pickle_that_asks_for_more_than_tensors_is_refused(tmp_path):
     assert not os.path.exists("/tmp/emoji_jax_was_here")
 
 
+def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
+    """The opcode that sets an object's state must reach nothing that outlives the file."""
+    state = pickle.PROTO + b"\x02" + b"ctorch\nBFloat16Storage\n" + b"(I3\nI4\nI64\nt" + b"b."
+    build = pickle.PROTO + b"\x02" + b"ctorch._utils\n_rebuild_tensor_v2\n" + b"}b."
+    for number, content in enumerate((state, build)):
+        path = tmp_path / f"evil{number}.pth"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+        with pytest.raises(UserError, match="sets attributes"):
+            TensorFile(path)
+
+
+def test_versions_of_modules_beside_the_tensors_are_passed_over(tmp_path):
+    weights = collections.OrderedDict(a=np.ones(2, np.float32))
+    weights._metadata = {"": {"version": 1}}
+    save_torch(tmp_path / "a.pth", weights)
+    assert list(TensorFile(tmp_path / "a.pth")) == ["a"]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04broken"])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_damaged_files(tmp_path, content, suffix):
@@ -197,8 +217,10 @@ def test_missing_file_is_named(tmp_path):
         run(tmp_path, tmp_path / "out")
 
 
-def test_loaded_parameters_are_on_one_device(release, tmp_path):
+def test_half_precision_is_for_matrices_only(release, tmp_path):
     run(release, tmp_path / "out")
     _, _, state = checkpoint.load(tmp_path / "out", dtype="bfloat16")
-    leaves = jax.tree.leaves(state)
-    assert {leaf.dtype for leaf in leaves} == {np.dtype("bfloat16")}
+    for name in state:
+        for leaf in jax.tree.leaves(state[name]):
+            half = leaf.ndim > 1 and name != "vae"
+            assert leaf.dtype == np.dtype("bfloat16" if half else "float32")

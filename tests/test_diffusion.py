@@ -78,6 +78,12 @@ def test_last_timestep_is_pure_noise():
     assert diffusion.schedule(zero_terminal_snr=False).alpha[-1] > 0.05
 
 
+def test_every_number_of_steps_has_as_many_timesteps():
+    for steps in range(1, 1001):
+        t = diffusion.trailing_timesteps(steps)
+        assert len(t) == steps and t[0] == 999 and t[-1] >= 0 and (np.diff(t) < 0).all()
+
+
 @pytest.mark.parametrize("steps", [0, -3, 1001])
 def test_steps_out_of_range(steps):
     with pytest.raises(ValueError, match="expected 1 to 1000"):

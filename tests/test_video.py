@@ -331,5 +331,5 @@ def test_matroska_cut_short(tmp_path):
     assert len(read_video(whole)[0]) == 40
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    with pytest.raises(UserError, match="cut short|breaks off|can't be read"):
+    with pytest.raises(UserError, match=r"cut short|breaks off|can't be read"):
         read_video(cut)

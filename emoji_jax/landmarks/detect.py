@@ -101,7 +101,7 @@ class Detector:
         *,
         max_gap: int = 15,
         progress: Callable[[int], None] | None = None,
-    ) -> tuple[Landmarks, Int[np.ndarray, " N"]]:
+    ) -> tuple[Landmarks, Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
         """Follows one face through a video: the largest where it starts, then always the nearest.
 
         Where no face is found, points and blendshapes are interpolated from the frames before and
@@ -114,14 +114,15 @@ class Detector:
           progress: called after every frame with the number of frames done.
 
         Returns:
-          The landmarks of every frame, and the numbers of the frames that were filled in.
+          The landmarks of every frame, the numbers of the frames that were filled in, and of those
+          that show other faces too.
 
         Raises:
           UserError: if there is no frame, no face at all or none for too long, or if sizes differ.
         """
         moments: list[float] = []
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        size, count, last = (0, 0), 0, None
+        size, count, last, crowded = (0, 0), 0, None, []
         for i, (frame, time) in enumerate(frames):
             moments.append(time)
             if i == 0:
@@ -133,11 +134,17 @@ class Detector:
                 )
             faces, scores = self._find(frame)
             if len(faces):
-                centres = faces[..., :2].mean(axis=1) * [size[1], size[0]]
+                pixels = faces[..., :2] * [size[1], size[0]]
+                centres, widths = pixels.mean(axis=1), np.ptp(pixels[..., 0], axis=1)
                 # Two faces of about the same size would otherwise take turns.
-                nearest = 0 if last is None else np.linalg.norm(centres - last, axis=1).argmin()
-                last = centres[nearest]
-                found[i] = faces[nearest], scores[nearest]
+                ways = np.zeros(1) if last is None else np.linalg.norm(centres - last, axis=1)
+                nearest = int(ways.argmin())
+                if len(faces) > 1:
+                    crowded.append(i)
+                # Farther than it is wide it is somebody else, while the one followed is hidden.
+                if ways[nearest] <= widths[nearest] or i - max(found, default=i) > max_gap:
+                    last = centres[nearest]
+                    found[i] = faces[nearest], scores[nearest]
             count = i + 1
             if progress:
                 progress(count)
@@ -152,7 +159,7 @@ class Detector:
             for part in range(2)
         )
         filled = np.setdiff1d(np.arange(count), known)
-        return _landmarks(points, scores, size, times), filled
+        return _landmarks(points, scores, size, times), filled, np.array(crowded, np.int64)
 
     def _find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns points [N 478 3] and blendshapes [N 51] of the faces found, largest first."""

@@ -31,8 +31,9 @@ def attend(
       k: keys.
       v: values.
       impl: `xla` materialises the logits; `chunked` bounds memory by 256 queries at a time;
-        `cudnn` is the fused kernel (GPU, bf16 or fp16, D at most 128); `auto` picks one of them
-        from backend, dtype and shapes. All agree to rounding.
+        `cudnn` is the fused kernel, where it takes the call (GPU of compute capability 8 or more,
+        bf16 or fp16, D a multiple of 8 and at most 128), and else as `auto`; `auto` picks from
+        backend, dtype and shapes. All agree to rounding.
 
     Returns:
       Weighted values, in the dtype of `q`.
@@ -40,7 +41,7 @@ def attend(
     Raises:
       ValueError: an unknown `impl`.
     """
-    if impl == "auto":
+    if impl == "auto" or (impl == "cudnn" and not _cudnn_takes(q)):
         impl = _choose(q, k)
     if impl == "xla":
         return _exact(q, k, v)
@@ -52,13 +53,19 @@ def attend(
 
 
 def _choose(q: Array, k: Array) -> Implementation:
-    backend = jax.default_backend()
-    half = q.dtype in (jnp.bfloat16, jnp.float16)
-    if backend == "gpu" and half and q.shape[-1] <= _CUDNN_HEAD_DIM and q.shape[1] > 1:
+    if _cudnn_takes(q):
         return "cudnn"
     logits = q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1]
-    limit = _CPU_LOGITS if backend == "cpu" else _ACCELERATOR_LOGITS
-    return "chunked" if logits > limit and q.shape[1] > 1 else "xla"
+    limit = _CPU_LOGITS if jax.default_backend() == "cpu" else _ACCELERATOR_LOGITS
+    # Few queries of very many sequences, as along time, are one chunk each: nothing is gained.
+    return "chunked" if logits > limit and q.shape[1] > _QUERY_CHUNK else "xla"
+
+
+def _cudnn_takes(q: Array) -> bool:
+    if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
+        return False
+    capability = float(getattr(jax.devices()[0], "compute_capability", 0))
+    return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= _CUDNN_HEAD_DIM
 
 
 def _weigh(scores: Array, v: Array, product: str) -> Array:

@@ -91,7 +91,7 @@ class Emoji(nnx.Module):
     def __init__(self, cfg: EmojiConfig, compute: Compute | None = None, *, rngs: Draws):
         compute = compute or Compute()
         # The autoencoder sees few pixels' worth of work but overflows in fp16 and bands in bf16.
-        exact = dataclasses.replace(compute, dtype=jnp.float32)
+        exact = dataclasses.replace(compute, dtype=jnp.float32, attention="auto")
         unet = cfg.unet
         self.cfg = cfg
         self.unet = UNet(unet, compute, rngs=rngs)

@@ -32,7 +32,7 @@ def frames(count: int, interval: float = 1.0) -> list[tuple[np.ndarray, float]]:
 def test_gaps_are_interpolated_and_ends_held(tall: Landmarks):
     a, b = tall.points[0], tall.points[0] + np.float32(0.03)
     done = []
-    found, filled = Scripted([], [a], [], [], [b], []).detect_video(
+    found, filled, _ = Scripted([], [a], [], [], [b], []).detect_video(
         frames(6, 0.1), progress=done.append
     )
     assert done == [1, 2, 3, 4, 5, 6]
@@ -57,8 +57,9 @@ def test_long_gaps_are_errors(tall: Landmarks):
 
 def test_one_face_is_followed(tall: Landmarks):
     left, right = tall.points[0], tall.points[0] + np.float32([0.5, 0, 0])
-    found, _ = Scripted([left, right], [right, left], [right]).detect_video(frames(3))
-    np.testing.assert_array_equal(found.points, [left, left, right])
+    found, _, crowded = Scripted([left, right], [right, left], [right]).detect_video(frames(3))
+    np.testing.assert_array_equal(found.points, [left, left, left])
+    assert crowded.tolist() == [0, 1]
 
 
 def test_video_arguments(tall: Landmarks):
