@@ -274,7 +274,7 @@ def test_grid_puts_portrait_landmarks_and_result_side_by_side(animate):
 
 def test_landmarks_as_driver(animate, media, tmp_path):
     with sample_detector() as detector:
-        found, _ = detector.detect_video(open_video(media / "driver"))
+        found, _, _ = detector.detect_video(open_video(media / "driver"))
     found.save(tmp_path / "motion.npz")
     assert len(Landmarks.load(tmp_path / "motion.npz")) == _COUNT
     frames, _ = animate(out="direct")
@@ -428,8 +428,8 @@ def test_sound_without_pictures(refused, media, tmp_path):
         ("--config.sampler.guidance_scale=nan", "sampler.guidance_scale is nan; expected a number"),
         ("--config.sampler.frames=99", "sampler.frames is 99; expected 1 to 32"),
         ("--config.sampler.decode_batch=0", "decode_batch 1 or more"),
-        ("--config.dtype=int8", "config.dtype is 'int8'; expected one of float32"),
-        ("--config.attention=flash", "config.attention is 'flash'; expected one of auto"),
+        ("--config.dtype=int8", "config.dtype is 'int8'; expected one of 'float32'"),
+        ("--config.attention=flash", "config.attention is 'flash'; expected one of 'auto'"),
         ("--config.motion.compat=maybe", "config.motion.compat is 'maybe'"),
         ("--config.motion.head_pose=left", "config.motion.head_pose is 'left'"),
         ("--config.motion.neutral=first", "config.motion.neutral is 'first'"),

@@ -1,0 +1,91 @@
+"""Readers: what there is to prepare in a folder, one file per way that data are distributed."""
+
+import dataclasses
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """One input: what is prepared, or not, as a whole, and has one line in the report.
+
+    Attributes:
+      name: unique in the folder: its path, and which part of it.
+      path: a video, an animated image or a folder of frames.
+      identity: who or what is seen, as far as the folder tells.
+      source: where it comes from.
+      licence: what is known of it.
+      expression: its name, where the recording has one.
+      frame_rate: of a folder of frames, per second.
+      span: first second and the one after the last; None: all of it.
+      box: left, top, width and height of the part to look at, in picture heights; None: all of it.
+      refused: why the reader does not want it, without looking inside; empty: it does.
+    """
+
+    name: str
+    path: str
+    identity: str
+    source: str = ""
+    licence: str = ""
+    expression: str = ""
+    frame_rate: float = 30.0
+    span: tuple[float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+    refused: str = ""
+
+
+Reader = Callable[[Path, str], Iterable[Unit]]
+
+# A folder with several of these is one moving picture.
+STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
+
+
+def readers() -> dict[str, Reader]:
+    """Readers by name. Each takes a folder and the option `reader.pattern`."""
+    from emoji_jax.data.datasets import fluent, folder, hdtf, recordings, vfhq
+
+    return {
+        "folder": folder.units,
+        "hdtf": hdtf.units,
+        "vfhq": vfhq.units,
+        "recordings": recordings.units,
+        "fluent": fluent.units,
+    }
+
+
+def inputs(root: Path) -> Iterator[Path]:
+    """Every file below a folder in order of names; for folders of frames, the folder instead.
+
+    Hidden ones are left out. Links are followed, once.
+    """
+    seen = set()
+    for where, folders, files in os.walk(root, followlinks=True):
+        status = os.stat(where)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        names = sorted(name for name in files if name[0] != ".")
+        stills = [name for name in names if os.path.splitext(name)[1].lower() in STILLS]
+        if len(stills) > 1:
+            yield Path(where)
+            names = sorted(set(names) - set(stills))
+        elif not files and not folders:
+            yield Path(where)  # empty, which somebody may wonder about
+        for name in names:
+            yield Path(where, name)
+
+
+def relative(path: Path, root: Path) -> str:
+    """Name of an input, the same on every system and for every way of writing an accent."""
+    name = path.relative_to(root).as_posix() if path != root else path.name
+    return printable(name)
+
+
+def printable(name: str) -> str:
+    """Text that can be stored, of a file name that may hold any bytes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)

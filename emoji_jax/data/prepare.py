@@ -1,0 +1,321 @@
+"""Preparation: videos in, clips of cropped faces out, one input at a time, on many machines.
+
+Every input becomes a part file; parts become the shards of a TFDS dataset. Both steps start from
+what is on the disk, so a run that was stopped goes on where it was.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from emoji_jax.data import shards
+from emoji_jax.data.clips import Clip, encode_picture, features, serialise
+from emoji_jax.data.crop import CropConfig, choose_box, crop, crop_landmarks, roll
+from emoji_jax.data.datasets import Unit, readers
+from emoji_jax.data.tracking import TrackConfig, Tracker
+from emoji_jax.errors import UserError
+from emoji_jax.images import Picture
+from emoji_jax.landmarks import Detector, Landmarks
+from emoji_jax.video import open_video
+
+Detect = Callable[[Picture], list[Landmarks]]
+
+_FORMAT = 1  # of parts; those of another one are made again
+_STOP = "\x1fstop\x1f"
+# Of a disk at the other end of a network, these may pass.
+_TRANSIENT = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "EAGAIN", "EBUSY", "EINTR", "ESTALE", "ETIMEDOUT", "EREMOTEIO", "ENETDOWN"),
+        *("ENETUNREACH", "ENETRESET", "ECONNRESET", "ECONNABORTED", "EHOSTDOWN", "EHOSTUNREACH"),
+    )
+    if hasattr(errno, name)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """What is made of the inputs.
+
+    Attributes:
+      track: what counts as one clip.
+      crop: how clips are cropped.
+      picture_format: of the frames, jpeg or webp.
+      quality: of the frames, up to 100.
+      attempts: at reading an input from a disk that fails for a moment.
+      pause: seconds before the second attempt; doubled before each further one.
+    """
+
+    track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
+    crop: CropConfig = dataclasses.field(default_factory=CropConfig)
+    picture_format: str = "jpeg"
+    quality: int = 92
+    attempts: int = 4
+    pause: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.picture_format not in ("jpeg", "webp") or not 1 <= self.quality <= 100:
+            raise UserError(
+                f"config.pictures asks for {self.picture_format!r} of quality {self.quality}; "
+                "expected jpeg or webp, and 1 to 100"
+            )
+
+    def fingerprint(self) -> str:
+        """Changes with whatever changes the records."""
+        options = dataclasses.asdict(self)
+        del options["attempts"], options["pause"]
+        return json.dumps([_FORMAT, options], sort_keys=True)
+
+
+def find_units(root: Path, dataset: str, pattern: str = "", licence: str = "") -> list[Unit]:
+    """What there is in a folder, in order of names.
+
+    Raises:
+      UserError: no such folder or reader, or there is nothing.
+    """
+    known = readers()
+    if dataset not in known:
+        raise UserError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}")
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"--videos names {root}, which {what}; expected a folder")
+    units: dict[str, Unit] = {}
+    for unit in known[dataset](root, pattern):
+        if licence or not unit.licence:
+            unit = dataclasses.replace(unit, licence=licence or "not known")
+        if not unit.source:
+            unit = dataclasses.replace(unit, source=root.absolute().name)
+        while unit.name in units:
+            twice = unit.refused or "listed twice"
+            unit = dataclasses.replace(unit, name=f"{unit.name} (again)", refused=twice)
+        units[unit.name] = unit
+    if not units:
+        raise UserError(f"{root} holds nothing that the reader {dataset} looks for")
+    return [units[name] for name in sorted(units)]
+
+
+def part_path(out: Path, unit: Unit, config: PrepareConfig) -> Path:
+    """Where the part of an input is: elsewhere, if the input or the options have changed."""
+    stamp: list[int] = []
+    with contextlib.suppress(OSError):
+        status = os.stat(unit.path)
+        stamp = [status.st_size, status.st_mtime_ns]
+    placeless = dataclasses.replace(unit, path="")  # the folder may be moved
+    described = json.dumps([dataclasses.astuple(placeless), stamp, config.fingerprint()])
+    digest = hashlib.sha256(described.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return out / "parts" / digest[:2] / f"{digest}.part"
+
+
+def frames_of(unit: Unit) -> Iterator[tuple[Picture, float]]:
+    """The frames of an input that its reader points at, and when each is shown.
+
+    Raises:
+      UserError: they can't be read, or there are none.
+    """
+    count = 0
+    start, end = unit.span or (0.0, np.inf)
+    for picture, moment in open_video(unit.path, frame_rate=unit.frame_rate):
+        if moment >= end:
+            break
+        if moment >= start:
+            count += 1
+            yield _part(picture, unit.box), moment
+    if not count:
+        raise UserError(f"{unit.path} has no frames between {start:g} s and {end:g} s")
+
+
+def _part(
+    picture: Picture, box: tuple[float, float, float, float] | None
+) -> UInt8[np.ndarray, "h w 3"]:
+    if box is None:
+        return picture
+    height, width = picture.shape[:2]
+    left, top, wide, tall = (round(v * height) for v in box)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return picture[top : max(top + tall, top + 1), left : max(left + wide, left + 1)]
+
+
+def make_clips(
+    unit: Unit, detect: Detect, config: PrepareConfig, account: dict[str, Any]
+) -> Iterator[Clip]:
+    """The clips of an input, one after the other; memory does not grow with its length.
+
+    Args:
+      unit: the input.
+      detect: returns the faces of a picture, the largest first.
+      config: what is wanted.
+      account: gains the number of frames, and of those dropped by reason.
+    """
+    tracker = Tracker(frames_of(unit), detect, config.track)
+    dropped = tracker.dropped
+    # A second reader stays behind the first, which has to see a whole clip before it is cropped.
+    again = enumerate(frames_of(unit))
+    for track in tracker:
+        pixels = track.points[..., :2] * np.array(track.size[::-1], np.float64)
+        box = choose_box(pixels, track.size, config.crop)
+        if isinstance(box, str):
+            dropped[box] += len(track)
+            continue
+        landmarks = crop_landmarks(
+            track.points, track.blendshapes, track.times, track.size, box, config.crop.size
+        )
+        if roll(landmarks) > config.crop.largest_roll:
+            dropped["upside down"] += len(track)
+            continue
+        last = track.first + len(track) - 1
+        pictures = []
+        for number, (picture, _) in again:
+            if number >= track.first:
+                cut = crop(picture, box, config.crop.size)
+                pictures.append(encode_picture(cut, config.picture_format, config.quality))
+            if number == last:
+                break
+        yield Clip(
+            frames=tuple(pictures),
+            landmarks=landmarks,
+            detected=track.detected,
+            box=(box.left, box.top, box.side),
+            name=f"{unit.name}#{track.first:06d}",
+            identity=unit.identity,
+            source=unit.source,
+            licence=unit.licence,
+            expression=unit.expression,
+        )
+    account |= {"read": tracker.frames, "dropped": {k: n for k, n in sorted(dropped.items()) if n}}
+
+
+def prepare_unit(unit: Unit, path: Path, config: PrepareConfig, detect: Detect) -> None:
+    """Makes the part of one input. Whatever is wrong with the input ends up in its report.
+
+    Raises:
+      CannotWriteError: the part can't be written.
+    """
+    report: dict[str, Any] = {
+        "input": unit.name,
+        **{key: getattr(unit, key) for key in ("identity", "source", "licence", "expression")},
+        **{"status": "dropped", "reason": unit.refused, "clips": 0, "frames": 0},
+    }
+    with shards.PartWriter(path) as part:
+        if not unit.refused:
+            for attempt in range(config.attempts):
+                if attempt:
+                    time.sleep(config.pause * 2 ** (attempt - 1))
+                    part.clear()
+                outcome, again = _attempt(unit, part, config, detect)
+                if not again:
+                    break
+            report |= outcome
+        part.finish(report)
+
+
+def _attempt(
+    unit: Unit, part: shards.PartWriter, config: PrepareConfig, detect: Detect
+) -> tuple[dict[str, Any], bool]:
+    """What came of an input, and whether the next time it may be something else."""
+    account: dict[str, Any] = {}
+    frames = 0
+    layout = _layout()
+    try:
+        for clip in make_clips(unit, detect, config, account):
+            part.add(serialise(clip, layout))
+            frames += len(clip)
+    except shards.CannotWriteError:
+        raise
+    except Exception as error:  # one input must not end the work on all others
+        part.clear()
+        known = isinstance(error, UserError | OSError)
+        again = _is_transient(error)
+        detail = " ".join(str(error).split()) or type(error).__name__
+        return {
+            "reason": "unreadable" if known else "failed",
+            "detail": detail if known else f"{type(error).__name__}: {detail}",
+            "retry": again or not known,
+        }, again
+    outcome = {"clips": len(part.lengths), "frames": frames, **account}
+    if part.lengths:
+        return outcome | {"status": "kept"}, False
+    reasons = account["dropped"]
+    return outcome | {"reason": max(reasons, key=lambda r: reasons[r])}, False
+
+
+def _is_transient(error: BaseException | None) -> bool:
+    while error is not None:
+        if getattr(error, "errno", None) in _TRANSIENT:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@functools.cache
+def _layout() -> Any:
+    return features()
+
+
+@functools.cache
+def _detect(model: str | None) -> Detect:
+    return Detector(model).detect_all
+
+
+def _work(item: tuple[Unit, str], config: PrepareConfig, model: str | None) -> None:
+    """What a worker does with an element of the pipeline."""
+    unit, path = item
+    try:
+        prepare_unit(unit, Path(path), config, _detect(model))
+    except UserError as error:
+        # Beam passes on nothing but the text, among much else.
+        raise RuntimeError(f"{_STOP}{error}{_STOP}") from None
+
+
+def run(
+    items: Sequence[tuple[Unit, Path]],
+    config: PrepareConfig,
+    *,
+    workers: int,
+    runner: str = "",
+    beam_args: Iterable[str] = (),
+) -> None:
+    """Makes parts, in any order: in this process (no workers), in several, or on a cluster.
+
+    Raises:
+      UserError: Beam is missing or does not take an option, or the parts can't be written.
+    """
+    from emoji_jax.assets import fetch
+
+    if not items:
+        return
+    model = str(fetch("face_landmarker.task"))
+    if not runner and (workers < 1 or len(items) == 1):
+        for unit, path in tqdm(items, desc="inputs", file=sys.stderr):
+            prepare_unit(unit, path, config, _detect(model))
+        return
+    from emoji_jax.data.beam import each, progress
+
+    work = functools.partial(
+        _work,
+        config=config,
+        model=None if runner else model,  # other machines fetch their own
+    )
+    try:
+        with progress([path for _, path in items]):
+            each([(unit, str(path)) for unit, path in items], work, workers, runner, beam_args)
+    except UserError:
+        raise
+    except Exception as error:
+        told = re.search(f"{_STOP}(.*?){_STOP}", str(error), re.DOTALL)
+        if told is None:
+            raise
+        raise UserError(told[1]) from None

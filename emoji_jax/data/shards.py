@@ -1,0 +1,296 @@
+"""Parts, one per input, and the shards they end up in. A file with its final name is whole."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from emoji_jax.data import clips
+from emoji_jax.errors import UserError
+
+_MAGIC = b"emoji_jax part 1"
+
+
+class CannotWriteError(UserError):
+    """The output can't be written, which no other input will change."""
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what goes wrong on the disk into a message."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWriteError(
+            f"{path} can't be written: {reason}; run the same command again once it can, what is "
+            "done is kept"
+        ) from None
+
+
+class PartWriter:
+    """What came of one input: records, then a report. Until `finish` there is no such file."""
+
+    def __init__(self, path: Path):
+        """Creates a file beside `path`, under another name."""
+        self.path, self.lengths = path, list[int]()
+        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: io.BufferedWriter = self._beside.open("wb")
+
+    def __enter__(self) -> "PartWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._beside.unlink(missing_ok=True)
+
+    def add(self, record: bytes) -> None:
+        """Appends a record."""
+        with writing(self.path):
+            self._file.write(record)
+        self.lengths.append(len(record))
+
+    def clear(self) -> None:
+        """Takes all records back."""
+        with writing(self.path):
+            self._file.seek(0)
+            self._file.truncate()
+        self.lengths.clear()
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Appends the report and gives the file its name."""
+        footer = json.dumps({"lengths": self.lengths, "report": report}).encode()
+        with writing(self.path):
+            self._file.write(footer + len(footer).to_bytes(8, "big") + _MAGIC)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._beside.replace(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A finished part: where its records are, and its report."""
+
+    path: Path
+    lengths: tuple[int, ...]
+    report: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Part | None":
+        """The part in a file; None if there is none, or it is damaged."""
+        tail = 8 + len(_MAGIC)
+        try:
+            with path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(end - tail, 0))
+                trailer = file.read()
+                length = int.from_bytes(trailer[:8], "big")
+                if trailer[8:] != _MAGIC or length > end - tail:
+                    return None
+                file.seek(end - tail - length)
+                footer = json.loads(file.read(length))
+        except (OSError, ValueError):
+            return None
+        if sum(footer["lengths"]) != end - tail - length:
+            return None
+        return cls(path, tuple(footer["lengths"]), footer["report"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """How identities are divided.
+
+    Attributes:
+      validation: part of all identities.
+      test: likewise.
+      min_identities: with fewer, all are for training.
+    """
+
+    validation: float = 0.05
+    test: float = 0.05
+    min_identities: int = 20
+
+    def __post_init__(self) -> None:
+        if min(self.validation, self.test) < 0 or self.validation + self.test >= 1:
+            raise UserError(
+                f"config.split gives {self.validation} to validation and {self.test} to test; "
+                "expected parts that leave something for training"
+            )
+
+    def of(self, identity: str) -> str:
+        """The split of an identity: it does not depend on what else there is."""
+        digest = hashlib.sha256(identity.encode("utf-8", "backslashreplace")).digest()
+        place = int.from_bytes(digest[:6], "big") / 2**48
+        if place < self.test:
+            return "test"
+        return "validation" if place < self.test + self.validation else "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One file of the dataset: which bytes of which parts."""
+
+    split: str
+    records: tuple[tuple[Path, int, int], ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its records."""
+        return sum(length for _, _, length in self.records)
+
+
+def assign(parts: Sequence[Part], split: Split) -> list[str]:
+    """The split of every part."""
+    identities = {part.report["identity"] for part in parts if part.lengths}
+    if len(identities) < split.min_identities:
+        return ["train"] * len(parts)
+    return [split.of(part.report["identity"]) for part in parts]
+
+
+def plan(parts: Sequence[Part], splits: Sequence[str], shard_bytes: int) -> list[Shard]:
+    """Divides parts, in their order, into shards of about a size."""
+    shards = []
+    for name in ("train", "validation", "test"):
+        records: list[tuple[Path, int, int]] = []
+        size = 0
+        for part, of in zip(parts, splits, strict=True):
+            offset = 0
+            for length in part.lengths if of == name else ():
+                if records and size + length > shard_bytes:
+                    shards.append(Shard(name, tuple(records)))
+                    records, size = [], 0
+                records.append((part.path, offset, length))
+                offset, size = offset + length, size + length
+        if records:
+            shards.append(Shard(name, tuple(records)))
+    return shards
+
+
+def write(folder: Path, dataset: str, shards: Sequence[Shard]) -> None:
+    """Writes shards and what TFDS needs to know about them into a folder of their own, then moves.
+
+    `dataset_info.json` comes last: without it there is no dataset.
+    """
+    unfinished = folder / ".unfinished"
+    with writing(folder):
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            for name in {shard.split for shard in shards}:
+                files = [shard for shard in shards if shard.split == name]
+                for i, shard in enumerate(files):
+                    file = f"{dataset}-{name}.array_record-{i:05d}-of-{len(files):05d}"
+                    _write_shard(unfinished / file, shard)
+            if shards:
+                _write_metadata(unfinished, dataset, shards)
+            (folder / "dataset_info.json").unlink(missing_ok=True)
+            for old in [*folder.glob("*.array_record-*-of-*"), folder / "features.json"]:
+                old.unlink(missing_ok=True)
+            # Before anything else in the order of names, and so moved last.
+            for file in sorted(unfinished.iterdir(), key=lambda f: f.name == "dataset_info.json"):
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write_shard(path: Path, shard: Shard) -> None:
+    from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+    # Groups of one: a clip is large, and read alone. Pictures are compressed already.
+    writer = ArrayRecordWriter(str(path), "group_size:1,uncompressed")
+    try:
+        source, file = None, None
+        for part, offset, length in shard.records:
+            if part != source:
+                if file:
+                    file.close()
+                source, file = part, part.open("rb")
+            assert file is not None
+            file.seek(offset)
+            writer.write(file.read(length))
+        if file:
+            file.close()
+    finally:
+        writer.close()
+    reader = ArrayRecordReader(str(path))
+    found = reader.num_records()
+    reader.close()
+    if found != len(shard.records):
+        raise OSError(f"{found} records of {len(shard.records)} arrived")
+
+
+def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard]) -> None:
+    import tensorflow_datasets as tfds
+
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=dataset, data_dir=folder, filetype_suffix="array_record"
+    )
+    infos = []
+    for name in ("train", "validation", "test"):
+        of_split = [shard for shard in shards if shard.split == name]
+        if of_split:
+            infos.append(
+                tfds.core.SplitInfo(
+                    name=name,
+                    shard_lengths=[len(shard.records) for shard in of_split],
+                    num_bytes=sum(shard.size for shard in of_split),
+                    filename_template=template.replace(split=name),
+                )
+            )
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=clips.features(),
+        split_infos=infos,
+        description="Portraits in motion; source and licence are in every record.",
+        check_data=False,  # would need TensorFlow
+    )
+
+
+def finish(
+    out: Path, parts: Sequence[Part], split: Split, dataset: str, shard_bytes: int
+) -> Counter[str]:
+    """Makes shards and report of the parts; returns how many inputs are kept, or why not."""
+    splits = assign(parts, split)
+    wanted = plan(parts, splits, shard_bytes)
+    lines: list[str] = []
+    counts: Counter[str] = Counter()
+    for part, name in zip(parts, splits, strict=True):
+        report = {key: value for key, value in part.report.items() if key != "retry"}
+        report["split"] = name if part.lengths else ""
+        counts["kept" if part.lengths else report["reason"]] += 1
+        lines.append(json.dumps(report, ensure_ascii=False))
+    text = "\n".join([*lines, ""]).encode("utf-8", "backslashreplace")
+    order = [[s.split, [(str(p.name), o, n) for p, o, n in s.records]] for s in wanted]
+    digest = hashlib.sha256(json.dumps([dataset, order]).encode()).hexdigest()
+    done = out / "parts" / "done"
+    with writing(out):
+        same = done.is_file() and done.read_text() == digest
+    if not (same and ((out / "dataset_info.json").is_file() or not wanted)):
+        with writing(done):
+            done.unlink(missing_ok=True)
+        write(out, dataset, wanted)
+    for path, content in ((out / "report.jsonl", text), (done, digest.encode())):
+        beside = path.with_name(f".{path.name}.unfinished")
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+            beside.replace(path)
+    return counts
