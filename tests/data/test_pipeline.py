@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from absl import flags
 
+from emoji_jax.data import synthetic
 from emoji_jax.data.pipeline import PipelineConfig, batches
+from emoji_jax.data.sources import Prepared, Synthetic
 from emoji_jax.data.transforms import ExampleConfig, choose_frames, example
+from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Landmarks, draw
 
 PORTRAIT = Path(__file__).parent.parent / "golden" / "landmarks" / "astronaut.npz"
@@ -175,3 +178,22 @@ def test_frames_chosen(length, frames):
             assert len(np.unique(np.diff(indices))) == 1
         seen.add(reference)
     assert seen == set(range(length))
+
+
+def test_synthetic_clips_feed_the_pipeline():
+    source = Synthetic(seed=3, first=16, count=4, frames=6, size=64)
+    frames, landmarks = synthetic.clip(3, 17, 6, 64)
+    chosen = np.array([4, 0, 5])
+    np.testing.assert_array_equal(source[1].pictures(chosen), frames[chosen])
+    np.testing.assert_array_equal(source[1].landmarks.points, landmarks.points)
+    iterator = batches(source, PipelineConfig(2), dataclasses.replace(EXAMPLE, size=64))
+    batch = next(iterator)
+    assert batch["frames"].shape == (2, 3, 64, 64, 3) and batch["frames"].std() > 20
+    assert batch["landmarks"].any((1, 2, 3, 4)).all()
+    with pytest.raises(ValueError, match="not the first one of a person"):
+        Synthetic(seed=3, first=15, count=4, frames=6, size=64)
+
+
+def test_folder_without_prepared_clips(tmp_path):
+    with pytest.raises(UserError, match="has no prepared clips for train"):
+        Prepared(tmp_path, "train")

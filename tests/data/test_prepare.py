@@ -154,12 +154,17 @@ import sys
 import numpy as np
 import tensorflow_datasets as tfds
 from emoji_jax.data import clips
+from emoji_jax.data.sources import Prepared
 
 builder = tfds.builder_from_directory(sys.argv[1])
 homes = {}
 for split in builder.info.splits:
     source = builder.as_data_source(split)
+    footage = Prepared(sys.argv[1], split)
+    assert len(footage) == len(source)
     for i in range(len(source)):
+        assert footage[i].pictures(np.array([0])).shape == (1, 64, 64, 3)
+        assert len(footage[i].landmarks) == len(footage[i].landmarks.points) > 1
         clip = clips.decode(source[i])
         homes.setdefault(clip.identity, set()).add(split)
         frames = clips.decode_frames(source[i], [len(clip) - 1, 0])

@@ -15,6 +15,7 @@ from emoji_jax.data.synthetic.clips import (
     landmarks,
     motion,
     portrait,
+    random_movement,
 )
 from emoji_jax.data.synthetic.expression import CONTROLS, Expression
 from emoji_jax.data.synthetic.identity import STYLES, Identity
@@ -33,5 +34,6 @@ __all__ = [
     "landmarks",
     "motion",
     "portrait",
+    "random_movement",
     "render",
 ]

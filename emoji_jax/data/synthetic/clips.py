@@ -31,6 +31,11 @@ def portrait(seed: int, index: int, style: str | None = None) -> Identity:
     return sample(np.random.default_rng([seed, _PEOPLE, identity_of(seed, index)]), style)
 
 
+def random_movement(seed: int, index: int, frames: int) -> Expression:
+    """Returns what the person in a clip does, frame by frame."""
+    return motions.random_motion(frames, np.random.default_rng([seed, _MOTIONS, index]))
+
+
 def clip(
     seed: int, index: int, frames: int, size: int | tuple[int, int], *, style: str | None = None
 ) -> tuple[UInt8[np.ndarray, "F H W 3"], Landmarks]:
@@ -48,7 +53,7 @@ def clip(
     """
     shape = (size, size) if isinstance(size, int) else size
     person = portrait(seed, index, style)
-    movement = motions.random_motion(frames, np.random.default_rng([seed, _MOTIONS, index]))
+    movement = random_movement(seed, index, frames)
     return render(person, movement, shape), landmarks(movement, shape, person)
 
 

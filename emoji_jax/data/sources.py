@@ -1,0 +1,113 @@
+"""Clips for the pipeline: prepared shards, and synthetic portraits made on the spot."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from emoji_jax.data import clips, synthetic
+from emoji_jax.errors import UserError
+from emoji_jax.landmarks import Landmarks
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticClip:
+    """A synthetic clip of which only the frames that are asked for are painted."""
+
+    seed: int
+    index: int
+    frames: int
+    size: int
+
+    @functools.cached_property
+    def _movement(self) -> synthetic.Expression:
+        return synthetic.random_movement(self.seed, self.index, self.frames)
+
+    @functools.cached_property
+    def _person(self) -> synthetic.Identity:
+        return synthetic.portrait(self.seed, self.index)
+
+    @functools.cached_property
+    def landmarks(self) -> Landmarks:
+        """Of every frame."""
+        return synthetic.landmarks(self._movement, (self.size, self.size), self._person)
+
+    def pictures(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
+        """The pictures of some frames."""
+        chosen = synthetic.Expression.of(self._movement.array(self.frames)[frames])
+        return synthetic.render(self._person, chosen, (self.size, self.size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthetic:
+    """Synthetic clips, numbered from `first` on: another range is another set of people.
+
+    Attributes:
+      seed: of the collection.
+      first: number of the first clip, a multiple of `synthetic.CLIPS_PER_IDENTITY`.
+      count: how many clips.
+      frames: of each clip.
+      size: side of the pictures, pixels.
+    """
+
+    seed: int
+    first: int
+    count: int
+    frames: int
+    size: int
+
+    def __post_init__(self):
+        if self.first % synthetic.CLIPS_PER_IDENTITY:
+            raise ValueError(f"clip {self.first} is not the first one of a person")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> SyntheticClip:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return SyntheticClip(self.seed, self.first + index, self.frames, self.size)
+
+
+class PreparedClip:
+    """A stored clip of which only the pictures that are asked for are decompressed."""
+
+    def __init__(self, record: Mapping[str, Any]):
+        self._record = record
+        self.landmarks = clips.decode_landmarks(record)
+
+    def pictures(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
+        """The pictures of some frames."""
+        return clips.decode_frames(self._record, [int(i) for i in frames])
+
+
+class Prepared:
+    """The shards of one split that `python -m emoji_jax.prepare` wrote.
+
+    Raises:
+      UserError: there are none.
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        import tensorflow_datasets as tfds
+
+        splits: Any = {}
+        if (Path(directory) / "dataset_info.json").is_file():
+            builder = tfds.builder_from_directory(str(directory))
+            splits = builder.info.splits
+        if split not in splits:
+            raise UserError(
+                f"{directory} has no prepared clips for {split}; expected a folder that "
+                "`python -m emoji_jax.prepare` wrote"
+            )
+        self._source = builder.as_data_source(split)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> PreparedClip:
+        return PreparedClip(self._source[int(index)])
