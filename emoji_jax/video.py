@@ -1,5 +1,6 @@
 """Reading moving pictures, as a stream: memory does not grow with their length."""
 
+import abc
 import contextlib
 import itertools
 import re
@@ -20,7 +21,7 @@ _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _EXPECTED = "expected a video, an animated image, a folder of frames or a picture"
 
 
-class Video:
+class Video(abc.ABC):
     """Frames of a video, an animated image, a folder or a single picture; iterable repeatedly.
 
     Attributes:
@@ -50,8 +51,8 @@ class Video:
         if size is None:
             raise UserError(f"{self.path} has no frames; {_EXPECTED}")
 
-    def _read(self) -> Iterator[tuple[Picture, float]]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _read(self) -> Iterator[tuple[Picture, float]]: ...
 
 
 class _Folder(Video):
