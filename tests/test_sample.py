@@ -500,3 +500,8 @@ def test_configuration_file_of_ones_own(animate, tmp_path):
     )
     frames, _ = animate(f"--config={tmp_path / 'mine.py'}")
     assert len(frames) == 1
+
+
+def test_built_in_expression_as_driver(animate):
+    frames, _ = animate("--driving=expression:wink", f"--frames={_COUNT}", out="wink")
+    assert len(frames) == _COUNT
