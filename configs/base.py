@@ -45,7 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     motion.max_gap = 15
     # Frames per second of a driver that does not say: a folder of frames or a .npy file.
     motion.frame_rate = 30.0
-    # Of a driver, from its start; 0: all of them.
+    # How many frames of a driver, from its start; unset or 0: all of them.
     motion.frames = config_dict.placeholder(int)
 
     return config

@@ -38,10 +38,12 @@ def test_converges_to_the_flow(name, zero_terminal_snr):
         for steps in (10, 40, 250)
     ]
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.02
+    # DDIM is of first order and misses timesteps by one; DPM-Solver++ is better.
+    assert errors[2] < {"ddim": 1e-2, "dpmpp_2m": 5e-3}[name]
 
 
-def test_second_order_beats_first_order():
+def test_dpm_solver_halves_the_error():
+    """Not more: its last step, from the first trailing timestep to clean, is of first order."""
     expected = truth(0.7, zero_terminal_snr=False)
     first, second = (
         abs(gaussian(name, 20, 0.7, zero_terminal_snr=False) - expected)

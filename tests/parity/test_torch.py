@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from emoji_jax import published
+from emoji_jax import diffusion, published
 from emoji_jax.models.emoji import abstract
 from emoji_jax.models.image_prompt import CLIPVisionConfig
 from emoji_jax.models.unet import Conditions
@@ -102,3 +102,32 @@ def test_clip(torch):
     assert_close(tokens, expected.last_hidden_state.numpy(), TOLERANCE)
     assert_close(clip.embed(tokens), expected.image_embeds.numpy(), TOLERANCE)
     assert np.abs(expected.last_hidden_state.numpy()).max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
+@pytest.mark.parametrize("steps", [10, 25])
+def test_dpm_solver(torch, steps):
+    """Whole runs beside diffusers', with first-order steps at both ends in both."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    theirs = DPMSolverMultistepScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        euler_at_final=True,
+    )
+    theirs.set_timesteps(steps)
+    schedule = diffusion.schedule(zero_terminal_snr=False)
+    table = diffusion.dpmpp_2m(schedule, steps)
+    np.testing.assert_array_equal(table.t, theirs.timesteps.numpy())
+    start = torch.randn(64, dtype=torch.float64)
+    x, x0_before, expected = start.numpy(), np.zeros(64), start
+    for t, row in zip(theirs.timesteps, table.rows().astype(np.float64), strict=True):
+        # Any function of x and t will do in place of a network.
+        wave = 0.01 * float(t)
+        expected = theirs.step(torch.sin(expected + wave), t, expected).prev_sample
+        x, x0_before = diffusion.update(tuple(row), x, np.sin(x + wave), x0_before)
+    assert_close(jnp.asarray(x), expected.numpy(), TOLERANCE)
