@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, UInt8
 from emoji_jax import checkpoint, diffusion, sampling
 from emoji_jax.driver import Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
-from emoji_jax.images import letterbox, read_image
+from emoji_jax.images import clip_pixels, letterbox, read_image
 from emoji_jax.landmarks import Detector, Landmarks, align, draw
 from emoji_jax.models.attention import Implementation
 from emoji_jax.models.emoji import EmojiConfig
@@ -201,7 +201,8 @@ class Animator:
 
         def make() -> Iterator[Frame]:
             conditions = self.programs.encode(
-                _to_unit(reference, moving.compat), clip_pixels(reference, self.config)
+                _to_unit(reference, moving.compat),
+                clip_pixels(reference, self.config.clip.image_size),
             )
             release = moving.compat == "release"
             return sampling.animate(
@@ -248,18 +249,6 @@ def check(sampler: SamplerConfig) -> None:
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     if sampler.overlap < 0 or sampler.decode_batch < 1:
         raise UserError("sampler.overlap must be 0 or more, sampler.decode_batch 1 or more")
-
-
-def clip_pixels(picture: Frame, cfg: EmojiConfig) -> Float[np.ndarray, "P P 3"]:
-    """A picture as CLIP's vision tower wants it: resized, cropped to a square, normalised."""
-    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
-    side = cfg.clip.image_size
-    processor = CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
-    )
-    pixels = processor(images=picture, return_tensors="np")["pixel_values"][0]
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0), np.float32)
 
 
 def _to_unit(picture: Frame, compat: Literal["release"] | None) -> Float[np.ndarray, "H W 3"]:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from emoji_jax.errors import UserError
-from emoji_jax.images import letterbox, read_image
+from emoji_jax.images import clip_pixels, letterbox, read_image
 
 _ORIENTATION = 0x0112
 
@@ -166,3 +166,15 @@ def test_letterbox_keeps_a_picture_of_that_size():
 def test_letterbox_of_extreme_sides():
     line = letterbox(np.full((1, 1000, 3), 200, np.uint8), (64, 64))
     assert line.shape == (64, 64, 3) and np.all(line.any(axis=(1, 2)).sum() == 1)
+
+
+@pytest.mark.parametrize("side", [224, 112])
+def test_pixels_for_clip(side):
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    crop = {"height": side, "width": side}
+    processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size=crop)
+    for shape in ((512, 512), (128, 128), (611, 333), (97, 301), (side, side)):
+        picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        theirs = processor(images=picture, return_tensors="np")["pixel_values"][0]
+        np.testing.assert_array_equal(clip_pixels(picture, side), theirs.transpose(1, 2, 0))

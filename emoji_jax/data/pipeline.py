@@ -1,4 +1,24 @@
-"""Grain: clips to batches, the same for a seed however many processes and workers make them."""
+"""Grain: clips to batches, the same for a seed however many processes and workers make them.
+
+A batch has
+
+    frames           [B F H W 3]  uint8
+    reference        [B H W 3]    uint8    another frame of the clip, or one of them
+    clip_pixels      [B P P 3]    float32  the reference as CLIP's vision tower wants it
+
+or, of clips that were encoded beforehand, in place of these
+
+    latents            [B F h w C]  float16  scaled means of the autoencoder
+    reference_latents  [B h w C]    float16
+    clip_tokens        [B N D]      float16  all tokens of CLIP's vision tower, of the reference
+
+and in either case
+
+    landmarks        [B F H W 3]  uint8    drawn
+    expression_mask  [B F h w 1]  uint8    0 or 1 (paper, 3.2)
+    face_mask        [B F h w 1]  uint8    0 or 1
+    clip             [B]          int64    index of the clip in the source
+"""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -46,7 +66,8 @@ class _MakeExample:
         self.source, self.cfg = source, cfg
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
-        return example(self.source[int(index)], rng, self.cfg)
+        made = example(self.source[int(index)], rng, self.cfg)
+        return {**made, "clip": np.int64(index)}
 
 
 def batches(

@@ -1,8 +1,10 @@
-"""Clips for the pipeline: prepared shards, and synthetic portraits made on the spot."""
+"""Clips for the pipeline: prepared shards, synthetic portraits made on the spot, and mixtures."""
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from emoji_jax.data import clips, synthetic
+from emoji_jax.data.pipeline import Source
+from emoji_jax.data.transforms import Footage
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Landmarks
 
@@ -111,3 +115,52 @@ class Prepared:
 
     def __getitem__(self, index: int) -> PreparedClip:
         return PreparedClip(self._source[int(index)])
+
+
+class Mixture:
+    """Clips of several sources, evenly interleaved.
+
+    It is as long as it takes until every source has been gone through; the others begin anew.
+
+    Args:
+      sources: none of them empty.
+      weights: of each, how often it is drawn from, relative to the others.
+
+    Raises:
+      ValueError: no sources, an empty one, or weights that are not positive numbers, one for each.
+    """
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float]):
+        if not sources or not all(len(source) for source in sources):
+            raise ValueError("a mixture needs sources, each with clips")
+        if len(weights) != len(sources) or not all(0 < w < math.inf for w in weights):
+            raise ValueError(f"weights are {weights}; expected {len(sources)} positive numbers")
+        self.sources = tuple(sources)
+        # Fractions: which clip is where must not depend on how a machine rounds.
+        exact = [Fraction(str(weight)) for weight in weights]
+        total = sum(exact)
+        # Of a source and all that come after it, the part that falls to it.
+        self._shares = [weight / sum(exact[i:]) for i, weight in enumerate(exact)]
+        self._length = max(
+            math.ceil(len(source) * total / weight)
+            for source, weight in zip(sources, exact, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Which source a clip comes from, and its index there."""
+        if not 0 <= index < self._length:
+            raise IndexError(index)
+        place = int(index)
+        for number, share in enumerate(self._shares):
+            before = math.floor(place * share)
+            if math.floor((place + 1) * share) > before:
+                return number, before % len(self.sources[number])
+            place -= before
+        raise AssertionError("the last share is one")
+
+    def __getitem__(self, index: int) -> Footage:
+        number, place = self.locate(index)
+        return self.sources[number][place]

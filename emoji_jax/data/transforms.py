@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
-from emoji_jax.images import Picture
+from emoji_jax.images import Picture, clip_pixels
 from emoji_jax.landmarks import Landmarks, downsample, draw, expression_mask, face_mask
 
 
@@ -34,6 +34,7 @@ class ExampleConfig:
       frames: F; 1 for stage 1.
       size: side of the square pictures, pixels.
       factor: picture size over latent size, for the masks.
+      clip_size: side of the reference as CLIP's vision tower wants it, pixels; 0 leaves it out.
       max_stride: the frames of an example lie up to so many apart, as long as the clip lasts.
       zoom: the least part of the picture's side that is kept; 1 keeps all.
       colour: largest change of brightness, contrast and saturation, as a fraction.
@@ -45,6 +46,7 @@ class ExampleConfig:
     frames: int = 1
     size: int = 512
     factor: int = 8
+    clip_size: int = 224
     max_stride: int = 1
     zoom: float = 0.85
     colour: float = 0.1
@@ -106,8 +108,7 @@ def example(
     """One training example; one augmentation for all that is in it.
 
     Returns:
-      frames [F H W 3] u8, reference [H W 3] u8, landmarks [F H W 3] u8, and the expression and face
-      masks [F h w 1] u8 of 0 and 1 (paper, 3.2).
+      What `pipeline` lists, without the batch axis and without `clip`.
     """
     landmarks = footage.landmarks
     reference, targets = choose_frames(rng, len(landmarks), cfg.frames, cfg.max_stride)
@@ -127,9 +128,11 @@ def example(
     )
     expression = np.stack([expression_mask(p, square, radius) for p in points])
     face = np.stack([face_mask(p, square) for p in points])
+    seen = {"clip_pixels": clip_pixels(pictures[-1], cfg.clip_size)} if cfg.clip_size else {}
     return {
         "frames": pictures[:-1],
         "reference": pictures[-1],
+        **seen,
         "landmarks": drawn,
         "expression_mask": downsample(expression, cfg.factor)[..., None],
         "face_mask": downsample(face, cfg.factor)[..., None],

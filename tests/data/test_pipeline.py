@@ -9,9 +9,10 @@ from absl import flags
 
 from emoji_jax.data import synthetic
 from emoji_jax.data.pipeline import PipelineConfig, batches
-from emoji_jax.data.sources import Prepared, Synthetic
+from emoji_jax.data.sources import Mixture, Prepared, Synthetic
 from emoji_jax.data.transforms import ExampleConfig, choose_frames, example
 from emoji_jax.errors import UserError
+from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Landmarks, draw
 
 PORTRAIT = Path(__file__).parent.parent / "golden" / "landmarks" / "astronaut.npz"
@@ -50,7 +51,7 @@ class Clips:
         return Clip(index)
 
 
-EXAMPLE = ExampleConfig(frames=3, size=32, factor=8, max_stride=2, colour=0.0)
+EXAMPLE = ExampleConfig(frames=3, size=32, factor=8, clip_size=28, max_stride=2, colour=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +77,15 @@ def test_shapes_and_ranges():
     assert shapes == {
         "frames": ((4, 3, 32, 32, 3), "uint8"),
         "reference": ((4, 32, 32, 3), "uint8"),
+        "clip_pixels": ((4, 28, 28, 3), "float32"),
         "landmarks": ((4, 3, 32, 32, 3), "uint8"),
         "expression_mask": ((4, 3, 4, 4, 1), "uint8"),
         "face_mask": ((4, 3, 4, 4, 1), "uint8"),
+        "clip": ((4,), "int64"),
     }
+    for reference, pixels in zip(batch["reference"], batch["clip_pixels"], strict=True):
+        np.testing.assert_array_equal(pixels, clip_pixels(reference, 28))
+    np.testing.assert_array_equal(batch["clip"], batch["reference"][:, 0, 0, 0] // 10)
     for name in ("expression_mask", "face_mask"):
         assert set(np.unique(batch[name])) == {0, 1}
     assert batch["landmarks"].any((1, 2, 3, 4)).all()
@@ -192,6 +198,46 @@ def test_synthetic_clips_feed_the_pipeline():
     assert batch["landmarks"].any((1, 2, 3, 4)).all()
     with pytest.raises(ValueError, match="not the first one of a person"):
         Synthetic(seed=3, first=15, count=4, frames=6, size=64)
+
+
+def test_mixture_draws_by_weight():
+    mixture = Mixture([Clips(40), Clips(7), Clips(30)], [0.5, 0.2, 0.3])
+    assert len(mixture) == 100  # until the third has been gone through
+    places = [mixture.locate(i) for i in range(len(mixture))]
+    for number, count in enumerate([50, 20, 30]):
+        found = [place for source, place in places if source == number]
+        size = len(mixture.sources[number])
+        assert found == [i % size for i in range(count)]
+    for end in range(1, 101):  # evenly, wherever one looks
+        first = [source for source, _ in places[:end]]
+        for number, weight in enumerate([0.5, 0.2, 0.3]):
+            assert abs(first.count(number) - weight * end) < 2
+    assert [mixture[i].number for i in range(100)] == [place for _, place in places]
+    for index in (-1, 100):
+        with pytest.raises(IndexError):
+            mixture[index]
+
+
+def test_mixture_in_a_batch():
+    mixture = Mixture([Clips(3), Clips(25)], [1.0, 2.0])
+    whole = [next(batches(mixture, PipelineConfig(8, workers=n), EXAMPLE)) for n in (0, 1)]
+    assert same(whole[:1], whole[1:])
+    numbers = [mixture.locate(int(i))[1] for i in whole[0]["clip"]]
+    assert numbers == (whole[0]["reference"][:, 0, 0, 0] // 10).tolist()
+
+
+@pytest.mark.parametrize(
+    ("sources", "weights"),
+    [([], []), ([Clips(0)], [1.0]), ([Clips(1)], [0.0]), ([Clips(1)], [1.0, 1.0])],
+)
+def test_mixtures_that_cannot_be(sources, weights):
+    with pytest.raises(ValueError, match=r"expected 1 positive|each with clips"):
+        Mixture(sources, weights)
+
+
+def test_reference_without_clip():
+    made = example(Clip(0), np.random.default_rng(0), dataclasses.replace(EXAMPLE, clip_size=0))
+    assert "clip_pixels" not in made
 
 
 def test_folder_without_prepared_clips(tmp_path):
