@@ -4,7 +4,6 @@ python -m emoji_jax.prepare --videos videos --out dataset
 """
 
 import dataclasses
-import fcntl
 import os
 import sys
 from collections.abc import Mapping
@@ -44,9 +43,9 @@ def main() -> None:
     """Does what the flags say."""
     if not (_VIDEOS.value and _OUT.value):
         raise UserError("give --videos, a folder of videos, and --out, a folder for the dataset")
-    from emoji_jax.data import prepare, shards
+    from emoji_jax.data import clips, prepare, shards
     from emoji_jax.data.crop import CropConfig
-    from emoji_jax.data.shards import Part, Split, writing
+    from emoji_jax.data.shards import Part, Split
     from emoji_jax.data.tracking import TrackConfig
 
     config = _CONFIG.value
@@ -59,17 +58,7 @@ def main() -> None:
     split = _build(Split, "split", config.split)
     videos, out = Path(_VIDEOS.value), Path(_OUT.value)
     units = prepare.find_units(videos, _DATASET.value, config.reader.pattern, config.reader.licence)
-    lock = out / ".lock"
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another run is writing to {out}; wait for it to end") from None
-        for left in out.glob("parts/*/.*.part.*"):  # of runs that were killed
-            left.unlink(missing_ok=True)
+    with shards.locked(out):
         paths = [prepare.part_path(out, unit, wanted) for unit in units]
         missing = [
             (unit, path)
@@ -84,16 +73,12 @@ def main() -> None:
         parts = [part for path in paths if (part := Part.read(path)) is not None]
         if len(parts) < len(paths):
             raise RuntimeError(f"{len(paths) - len(parts)} parts are missing after the run")
-        counts = shards.finish(
-            out, parts, split, config.name, round(config.shard_megabytes * 2**20)
-        )
-        kept = set(paths)
-        for old in out.glob("parts/*/*.part"):  # of inputs or options of another run
-            if old not in kept:
-                old.unlink()
-    clips = sum(len(part.lengths) for part in parts)
+        splits = shards.assign(parts, split)
+        shard_bytes = round(config.shard_megabytes * 2**20)
+        counts = shards.finish(out, parts, splits, config.name, shard_bytes, clips.features())
+    total = sum(len(part.lengths) for part in parts)
     told = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-    print(f"{out}: {clips} clips; inputs: {told}")
+    print(f"{out}: {total} clips; inputs: {told}")
 
 
 def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from PIL import Image
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Landmarks, topology
 
-_TEXTS = ("name", "identity", "source", "licence", "expression")
+TEXTS = ("name", "identity", "source", "licence", "expression")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ def encode(clip: Clip) -> dict[str, Any]:
     """A clip as the features that are stored."""
     landmarks = clip.landmarks
     return {
-        **{name: getattr(clip, name) for name in _TEXTS},
+        **{name: getattr(clip, name) for name in TEXTS},
         "frames": list(clip.frames),
         "points": landmarks.points,
         "vertices": landmarks.vertices,
@@ -70,7 +70,7 @@ def decode(record: Mapping[str, Any]) -> Clip:
         landmarks=decode_landmarks(record),
         detected=np.asarray(record["detected"]) > 0,
         box=(left, top, side),
-        **{name: _text(record[name]) for name in _TEXTS},
+        **{name: text(record[name]) for name in TEXTS},
     )
 
 
@@ -126,7 +126,7 @@ def features() -> Any:
     }
     return kinds.FeaturesDict(
         {
-            **{name: kinds.Text() for name in _TEXTS},
+            **{name: kinds.Text() for name in TEXTS},
             "frames": kinds.Sequence(kinds.Text()),
             **{
                 name: kinds.Tensor(shape=(None, *shape), dtype=np.float32)
@@ -142,12 +142,18 @@ def features() -> Any:
 
 def serialise(clip: Clip, layout: Any) -> bytes:
     """The bytes of a clip's record, as `layout` (see `features`) reads them; always the same."""
+    return pack(encode(clip), layout)
+
+
+def pack(record: Mapping[str, Any], layout: Any) -> bytes:
+    """The bytes of a record's features; always the same."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    encoded = layout.serialize_example(layout.encode_example(encode(clip)))
+    encoded = layout.serialize_example(layout.encode_example(record))
     # The fields come in an order that changes from process to process.
     return tf_example_pb2.Example.FromString(encoded).SerializeToString(deterministic=True)
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """A stored text."""
     return value.decode() if isinstance(value, bytes) else value

@@ -26,6 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from emoji_jax.data.encoded import EncodedClip
 from emoji_jax.data.transforms import ExampleConfig, Footage, example
 
 Batch = Mapping[str, np.ndarray]
@@ -37,7 +38,7 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Footage: ...
+    def __getitem__(self, index: int) -> Footage | EncodedClip: ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import io
 import json
@@ -13,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from emoji_jax.data import clips
 from emoji_jax.errors import UserError
 
 _MAGIC = b"emoji_jax part 1"
@@ -184,7 +184,7 @@ def plan(parts: Sequence[Part], splits: Sequence[str], shard_bytes: int) -> list
     return shards
 
 
-def write(folder: Path, dataset: str, shards: Sequence[Shard]) -> None:
+def write(folder: Path, dataset: str, shards: Sequence[Shard], layout: Any) -> None:
     """Writes shards and what TFDS needs to know about them into a folder of their own, then moves.
 
     `dataset_info.json` comes last: without it there is no dataset.
@@ -200,7 +200,7 @@ def write(folder: Path, dataset: str, shards: Sequence[Shard]) -> None:
                     file = f"{dataset}-{name}.array_record-{i:05d}-of-{len(files):05d}"
                     _write_shard(unfinished / file, shard)
             if shards:
-                _write_metadata(unfinished, dataset, shards)
+                _write_metadata(unfinished, dataset, shards, layout)
             (folder / "dataset_info.json").unlink(missing_ok=True)
             for old in [*folder.glob("*.array_record-*-of-*"), folder / "features.json"]:
                 old.unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def _write_shard(path: Path, shard: Shard) -> None:
         raise OSError(f"{found} records of {len(shard.records)} arrived")
 
 
-def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard]) -> None:
+def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard], layout: Any) -> None:
     import tensorflow_datasets as tfds
 
     template = tfds.core.ShardedFileTemplate(
@@ -257,18 +257,54 @@ def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard]) -> None
             )
     tfds.folder_dataset.write_metadata(
         data_dir=folder,
-        features=clips.features(),
+        features=layout,
         split_infos=infos,
         description="Portraits in motion; source and licence are in every record.",
         check_data=False,  # would need TensorFlow
     )
 
 
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps a folder for one run at a time, and clears away what killed ones have left.
+
+    Raises:
+      UserError: there is another run, or the folder can't be written.
+    """
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another run is writing to {out}; wait for it to end") from None
+        for left in out.glob("parts/*/.*.part.*"):
+            left.unlink(missing_ok=True)
+        yield
+
+
 def finish(
-    out: Path, parts: Sequence[Part], split: Split, dataset: str, shard_bytes: int
+    out: Path,
+    parts: Sequence[Part],
+    splits: Sequence[str],
+    dataset: str,
+    shard_bytes: int,
+    layout: Any,
 ) -> Counter[str]:
-    """Makes shards and report of the parts; returns how many inputs are kept, or why not."""
-    splits = assign(parts, split)
+    """Makes shards and report of the parts, and removes the parts of other inputs or options.
+
+    Args:
+      out: folder of the dataset.
+      parts: of all inputs.
+      splits: of every part; see `assign`.
+      dataset: begins the files' names.
+      shard_bytes: about the size of a file.
+      layout: of the records: TFDS's features.
+
+    Returns:
+      How many inputs are kept, or why not.
+    """
     wanted = plan(parts, splits, shard_bytes)
     lines: list[str] = []
     counts: Counter[str] = Counter()
@@ -286,11 +322,15 @@ def finish(
     if not (same and ((out / "dataset_info.json").is_file() or not wanted)):
         with writing(done):
             done.unlink(missing_ok=True)
-        write(out, dataset, wanted)
+        write(out, dataset, wanted, layout)
     for path, content in ((out / "report.jsonl", text), (done, digest.encode())):
         beside = path.with_name(f".{path.name}.unfinished")
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
             beside.replace(path)
+    kept = {part.path for part in parts}
+    for old in out.glob("parts/*/*.part"):
+        if old not in kept:
+            old.unlink()
     return counts

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from emoji_jax.data import clips, synthetic
+from emoji_jax.data.encoded import EncodedClip, EncodedConfig
 from emoji_jax.data.pipeline import Source
 from emoji_jax.data.transforms import Footage
 from emoji_jax.errors import UserError
@@ -35,15 +36,20 @@ class SyntheticClip:
     def _person(self) -> synthetic.Identity:
         return synthetic.portrait(self.seed, self.index)
 
-    @functools.cached_property
-    def landmarks(self) -> Landmarks:
-        """Of every frame."""
-        return synthetic.landmarks(self._movement, (self.size, self.size), self._person)
+    def _at(self, frames: Int[np.ndarray, " N"]) -> synthetic.Expression:
+        return synthetic.Expression.of(self._movement.array(self.frames)[frames])
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def points(self, frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N 478 3"]:
+        """Landmarks of some frames, in parts of the picture's side."""
+        size = (self.size, self.size)
+        return synthetic.landmarks(self._at(frames), size, self._person).points
 
     def pictures(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
         """The pictures of some frames."""
-        chosen = synthetic.Expression.of(self._movement.array(self.frames)[frames])
-        return synthetic.render(self._person, chosen, (self.size, self.size))
+        return synthetic.render(self._person, self._at(frames), (self.size, self.size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +88,18 @@ class PreparedClip:
 
     def __init__(self, record: Mapping[str, Any]):
         self._record = record
-        self.landmarks = clips.decode_landmarks(record)
+
+    def __len__(self) -> int:
+        return len(self._record["frames"])
+
+    @property
+    def landmarks(self) -> Landmarks:
+        """Of every frame."""
+        return clips.decode_landmarks(self._record)
+
+    def points(self, frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N 478 3"]:
+        """Landmarks of some frames, in parts of the picture's side."""
+        return np.asarray(self._record["points"])[frames]
 
     def pictures(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
         """The pictures of some frames."""
@@ -90,7 +107,10 @@ class PreparedClip:
 
 
 class Prepared:
-    """The shards of one split that `python -m emoji_jax.prepare` wrote.
+    """The shards of one split that `python -m emoji_jax.prepare` or `.encode` wrote.
+
+    Attributes:
+      encoded: what encoded the clips; None if they are pictures.
 
     Raises:
       UserError: there are none.
@@ -108,13 +128,19 @@ class Prepared:
                 f"{directory} has no prepared clips for {split}; expected a folder that "
                 "`python -m emoji_jax.prepare` wrote"
             )
+        self.encoded = EncodedConfig.read(Path(directory))
         self._source = builder.as_data_source(split)
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index: int) -> PreparedClip:
-        return PreparedClip(self._source[int(index)])
+    def record(self, index: int) -> Mapping[str, Any]:
+        """A clip as it is stored; see `clips.decode`."""
+        return self._source[int(index)]
+
+    def __getitem__(self, index: int) -> PreparedClip | EncodedClip:
+        record = self.record(index)
+        return EncodedClip(record) if self.encoded else PreparedClip(record)
 
 
 class Mixture:
@@ -128,6 +154,7 @@ class Mixture:
 
     Raises:
       ValueError: no sources, an empty one, or weights that are not positive numbers, one for each.
+      UserError: some clips are encoded, others pictures.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]):
@@ -135,6 +162,10 @@ class Mixture:
             raise ValueError("a mixture needs sources, each with clips")
         if len(weights) != len(sources) or not all(0 < w < math.inf for w in weights):
             raise ValueError(f"weights are {weights}; expected {len(sources)} positive numbers")
+        if len({isinstance(source[0], EncodedClip) for source in sources}) > 1:
+            raise UserError(
+                "encoded clips can't be mixed with pictures: encode all or none of them"
+            )
         self.sources = tuple(sources)
         # Fractions: which clip is where must not depend on how a machine rounds.
         exact = [Fraction(str(weight)) for weight in weights]
@@ -161,6 +192,6 @@ class Mixture:
             place -= before
         raise AssertionError("the last share is one")
 
-    def __getitem__(self, index: int) -> Footage:
+    def __getitem__(self, index: int) -> Footage | EncodedClip:
         number, place = self.locate(index)
         return self.sources[number][place]

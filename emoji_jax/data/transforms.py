@@ -8,17 +8,22 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
+from emoji_jax.data.encoded import EncodedClip
 from emoji_jax.images import Picture, clip_pixels
-from emoji_jax.landmarks import Landmarks, downsample, draw, expression_mask, face_mask
+from emoji_jax.landmarks import downsample, draw, expression_mask, face_mask
+
+# Left, top and side of a part of a picture, as fractions of its side.
+_WHOLE = (0.0, 0.0, 1.0)
 
 
 @runtime_checkable
 class Footage(Protocol):
     """A clip whose pictures are read or rendered one by one, when asked for."""
 
-    @property
-    def landmarks(self) -> Landmarks:
-        """Of every frame."""
+    def __len__(self) -> int: ...
+
+    def points(self, frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N 478 3"]:
+        """Landmarks of some frames, in parts of the picture's sides."""
         ...
 
     def pictures(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
@@ -81,71 +86,92 @@ def _window(rng: np.random.Generator, zoom: float) -> tuple[float, float, float]
     return float(left), float(top), side
 
 
-def _recolour(
-    rng: np.random.Generator, pictures: UInt8[np.ndarray, "N H W 3"], amount: float
-) -> UInt8[np.ndarray, "N H W 3"]:
+def _colours(rng: np.random.Generator, amount: float) -> tuple[float, ...]:
+    """A change of brightness, contrast and saturation, as rows of a matrix and offsets."""
     brightness, contrast, saturation = 1 + rng.uniform(-amount, amount, 3)
-    x = pictures.astype(np.float32) * np.float32(brightness)
-    x = (x - 128) * np.float32(contrast) + 128
-    grey = x @ np.array([0.299, 0.587, 0.114], np.float32)
-    x = grey[..., None] + (x - grey[..., None]) * np.float32(saturation)
-    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+    grey = np.array([0.299, 0.587, 0.114])
+    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * grey)
+    return tuple(np.column_stack([matrix, np.full(3, 128 * (1 - contrast))]).ravel().tolist())
 
 
 def _cut(
-    picture: Picture, window: tuple[float, float, float], size: int
+    picture: Picture,
+    window: tuple[float, float, float],
+    size: int,
+    colours: tuple[float, ...] | None,
 ) -> UInt8[np.ndarray, "S S 3"]:
     left, top, side = window
     height, width = picture.shape[:2]
     box = (left * width, top * height, (left + side) * width, (top + side) * height)
-    resized = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, box=box)
-    return np.asarray(resized)
+    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(image.convert("RGB", colours) if colours else image)
 
 
 def example(
-    footage: Footage, rng: np.random.Generator, cfg: ExampleConfig
+    footage: Footage | EncodedClip, rng: np.random.Generator, cfg: ExampleConfig
 ) -> Mapping[str, np.ndarray]:
-    """One training example; one augmentation for all that is in it.
+    """One training example; one augmentation for all that is in it, none if it was encoded before.
 
     Returns:
       What `pipeline` lists, without the batch axis and without `clip`.
+
+    Raises:
+      ValueError: an encoded clip is of pictures of another size.
     """
-    landmarks = footage.landmarks
-    reference, targets = choose_frames(rng, len(landmarks), cfg.frames, cfg.max_stride)
-    window = _window(rng, cfg.zoom)
-    pictures = footage.pictures(np.append(targets, reference))
-    pictures = np.stack([_cut(picture, window, cfg.size) for picture in pictures])
-    if cfg.colour:
-        pictures = _recolour(rng, pictures, cfg.colour)
-    points = _points(landmarks, targets, window, cfg.size)
-    square, radius = (cfg.size, cfg.size), max(1, round(cfg.mask_radius * cfg.size))
-    drawn = draw(
-        points,
-        square,
-        contour=cfg.contour,
-        pupils=cfg.pupils,
-        pupil_radius=max(1, round(3 / 512 * cfg.size)),
-    )
-    expression = np.stack([expression_mask(p, square, radius) for p in points])
-    face = np.stack([face_mask(p, square) for p in points])
-    seen = {"clip_pixels": clip_pixels(pictures[-1], cfg.clip_size)} if cfg.clip_size else {}
+    reference, frames = choose_frames(rng, len(footage), cfg.frames, cfg.max_stride)
+    if isinstance(footage, EncodedClip):
+        window, seen = _WHOLE, _encoded(footage, frames, reference, cfg)
+    else:
+        window = _window(rng, cfg.zoom)
+        seen = _pictures(footage, frames, reference, window, rng, cfg)
+    points = footage.points(frames)[..., :2].astype(np.float64)
+    left, top, side = window
+    return {**seen, **_drawn((points - [left, top]) / side * cfg.size, cfg)}
+
+
+def _pictures(
+    footage: Footage,
+    frames: Int[np.ndarray, " F"],
+    reference: int,
+    window: tuple[float, float, float],
+    rng: np.random.Generator,
+    cfg: ExampleConfig,
+) -> dict[str, np.ndarray]:
+    colours = _colours(rng, cfg.colour) if cfg.colour else None
+    pictures = footage.pictures(np.append(frames, reference))
+    pictures = np.stack([_cut(picture, window, cfg.size, colours) for picture in pictures])
+    found = {"frames": pictures[:-1], "reference": pictures[-1]}
+    if cfg.clip_size:
+        found["clip_pixels"] = clip_pixels(pictures[-1], cfg.clip_size)
+    return found
+
+
+def _encoded(
+    footage: EncodedClip, frames: Int[np.ndarray, " F"], reference: int, cfg: ExampleConfig
+) -> dict[str, np.ndarray]:
+    reference = footage.reference(reference)
+    latents = footage.latents(np.append(frames, reference))
+    if latents.shape[1] * cfg.factor != cfg.size:
+        raise ValueError(
+            f"clips of {latents.shape[1]} latents a side are not of pictures of {cfg.size} pixels"
+        )
     return {
-        "frames": pictures[:-1],
-        "reference": pictures[-1],
-        **seen,
-        "landmarks": drawn,
-        "expression_mask": downsample(expression, cfg.factor)[..., None],
-        "face_mask": downsample(face, cfg.factor)[..., None],
+        "latents": latents[:-1],
+        "reference_latents": latents[-1],
+        "clip_tokens": footage.clip_tokens(reference),
     }
 
 
-def _points(
-    landmarks: Landmarks,
-    frames: Int[np.ndarray, " F"],
-    window: tuple[float, float, float],
-    size: int,
-) -> Float[np.ndarray, "F 478 2"]:
-    """Landmarks in the pixels of the cut."""
-    left, top, side = window
-    points = landmarks.points[frames, :, :2].astype(np.float64)
-    return (points - [left, top]) / side * size
+def _drawn(points: Float[np.ndarray, "F 478 2"], cfg: ExampleConfig) -> dict[str, np.ndarray]:
+    """Landmark pictures, and the masks of the facial fine-grained loss (paper, 3.2)."""
+    square, radius = (cfg.size, cfg.size), max(1, round(cfg.mask_radius * cfg.size))
+    pupil = max(1, round(3 / 512 * cfg.size))
+    expression = np.stack([expression_mask(p, square, radius) for p in points])
+    face = np.stack([face_mask(p, square) for p in points])
+    return {
+        "landmarks": draw(
+            points, square, contour=cfg.contour, pupils=cfg.pupils, pupil_radius=pupil
+        ),
+        "expression_mask": downsample(expression, cfg.factor)[..., None],
+        "face_mask": downsample(face, cfg.factor)[..., None],
+    }

@@ -35,6 +35,12 @@ class Clip:
             times=np.arange(FRAMES) / 25,
         )
 
+    def __len__(self):
+        return FRAMES
+
+    def points(self, frames):
+        return self.landmarks.points[frames]
+
     def pictures(self, frames):
         levels = [(self.number * 10 % 250, 30 * int(f), 100) for f in frames]
         return np.stack([np.full((SIDE, SIDE, 3), level, np.uint8) for level in levels])
@@ -191,7 +197,7 @@ def test_synthetic_clips_feed_the_pipeline():
     frames, landmarks = synthetic.clip(3, 17, 6, 64)
     chosen = np.array([4, 0, 5])
     np.testing.assert_array_equal(source[1].pictures(chosen), frames[chosen])
-    np.testing.assert_array_equal(source[1].landmarks.points, landmarks.points)
+    np.testing.assert_array_equal(source[1].points(chosen), landmarks.points[chosen])
     iterator = batches(source, PipelineConfig(2), dataclasses.replace(EXAMPLE, size=64))
     batch = next(iterator)
     assert batch["frames"].shape == (2, 3, 64, 64, 3) and batch["frames"].std() > 20
