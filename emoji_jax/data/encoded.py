@@ -51,6 +51,11 @@ class EncodedConfig:
         beside.write_text(text)
         beside.replace(path)
 
+    @staticmethod
+    def exists(directory: Path) -> bool:
+        """Whether a folder has, or is to have, encoded clips."""
+        return (directory / _CONFIG).is_file()
+
     @classmethod
     def read(cls, directory: Path) -> "EncodedConfig | None":
         """Of a dataset's folder; None if its clips are pictures.

@@ -106,6 +106,15 @@ class PreparedClip:
         return clips.decode_frames(self._record, [int(i) for i in frames])
 
 
+def splits(directory: str | Path) -> Mapping[str, Any]:
+    """The splits that have prepared clips; none if it is no such folder."""
+    import tensorflow_datasets as tfds
+
+    if not (Path(directory) / "dataset_info.json").is_file():
+        return {}
+    return tfds.builder_from_directory(str(directory)).info.splits
+
+
 class Prepared:
     """The shards of one split that `python -m emoji_jax.prepare` or `.encode` wrote.
 
@@ -119,23 +128,21 @@ class Prepared:
     def __init__(self, directory: str | Path, split: str):
         import tensorflow_datasets as tfds
 
-        splits: Any = {}
-        if (Path(directory) / "dataset_info.json").is_file():
-            builder = tfds.builder_from_directory(str(directory))
-            splits = builder.info.splits
-        if split not in splits:
+        if split not in splits(directory):
             raise UserError(
                 f"{directory} has no prepared clips for {split}; expected a folder that "
                 "`python -m emoji_jax.prepare` wrote"
             )
         self.encoded = EncodedConfig.read(Path(directory))
-        self._source = builder.as_data_source(split)
+        self._source = tfds.builder_from_directory(str(directory)).as_data_source(split)
 
     def __len__(self) -> int:
         return len(self._source)
 
     def record(self, index: int) -> Mapping[str, Any]:
         """A clip as it is stored; see `clips.decode`."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
         return self._source[int(index)]
 
     def __getitem__(self, index: int) -> PreparedClip | EncodedClip:

@@ -94,12 +94,20 @@ def _colours(rng: np.random.Generator, amount: float) -> tuple[float, ...]:
     return tuple(np.column_stack([matrix, np.full(3, 128 * (1 - contrast))]).ravel().tolist())
 
 
-def _cut(
+def cut(
     picture: Picture,
-    window: tuple[float, float, float],
     size: int,
-    colours: tuple[float, ...] | None,
+    window: tuple[float, float, float] = _WHOLE,
+    colours: tuple[float, ...] | None = None,
 ) -> UInt8[np.ndarray, "S S 3"]:
+    """A part of a picture, resized.
+
+    Args:
+      picture: RGB.
+      size: S, pixels.
+      window: left, top and side of the part, as fractions of the picture's sides.
+      colours: matrix and offsets by which its colours are changed, row by row.
+    """
     left, top, side = window
     height, width = picture.shape[:2]
     box = (left * width, top * height, (left + side) * width, (top + side) * height)
@@ -139,7 +147,7 @@ def _pictures(
 ) -> dict[str, np.ndarray]:
     colours = _colours(rng, cfg.colour) if cfg.colour else None
     pictures = footage.pictures(np.append(frames, reference))
-    pictures = np.stack([_cut(picture, window, cfg.size, colours) for picture in pictures])
+    pictures = np.stack([cut(picture, cfg.size, window, colours) for picture in pictures])
     found = {"frames": pictures[:-1], "reference": pictures[-1]}
     if cfg.clip_size:
         found["clip_pixels"] = clip_pixels(pictures[-1], cfg.clip_size)
