@@ -30,6 +30,8 @@ from emoji_jax.data.encoded import EncodedClip
 from emoji_jax.data.transforms import ExampleConfig, Footage, example
 
 Batch = Mapping[str, np.ndarray]
+# Without workers: of which each makes a batch.
+_THREADS = 4
 
 
 @runtime_checkable
@@ -49,15 +51,15 @@ class PipelineConfig:
       batch: examples of all processes together.
       seed: of order and examples.
       shuffle: off for evaluation, which also takes every clip once.
-      workers: processes that make examples; 0 makes them where they are used.
-      buffer: batches that each worker keeps ready.
+      workers: processes that make batches; 0 makes them where they are used, by a few threads.
+      buffer: batches that each worker keeps ready, beside the one that it makes.
     """
 
     batch: int
     seed: int = 0
     shuffle: bool = True
     workers: int = 0
-    buffer: int = 2
+    buffer: int = 1
 
 
 class _MakeExample:
@@ -106,7 +108,9 @@ def batches(
     # Random numbers come from the place in the whole stream, therefore before it is shared out.
     data = data.random_map(_MakeExample(source, example_cfg))
     data = data[process::processes].batch(cfg.batch // processes, drop_remainder=cfg.shuffle)
-    data = data.to_iter_dataset(grain.ReadOptions(num_threads=0 if cfg.workers else 4))
+    threads = 0 if cfg.workers else _THREADS
+    # Grain's own choice of 500 batches ahead takes more memory than there is.
+    data = data.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=threads))
     if cfg.workers:
         options = grain.multiprocessing.MultiprocessingOptions(
             num_workers=cfg.workers, per_worker_buffer_size=cfg.buffer

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emoji_jax.data.encoded import EncodedClip
 from emoji_jax.images import Picture, clip_pixels
-from emoji_jax.landmarks import downsample, draw, expression_mask, face_mask
+from emoji_jax.landmarks import draw, expression_mask, face_mask
 
 # Left, top and side of a part of a picture, as fractions of its side.
 _WHOLE = (0.0, 0.0, 1.0)
@@ -174,12 +174,10 @@ def _drawn(points: Float[np.ndarray, "F 478 2"], cfg: ExampleConfig) -> dict[str
     """Landmark pictures, and the masks of the facial fine-grained loss (paper, 3.2)."""
     square, radius = (cfg.size, cfg.size), max(1, round(cfg.mask_radius * cfg.size))
     pupil = max(1, round(3 / 512 * cfg.size))
-    expression = np.stack([expression_mask(p, square, radius) for p in points])
-    face = np.stack([face_mask(p, square) for p in points])
     return {
         "landmarks": draw(
             points, square, contour=cfg.contour, pupils=cfg.pupils, pupil_radius=pupil
         ),
-        "expression_mask": downsample(expression, cfg.factor)[..., None],
-        "face_mask": downsample(face, cfg.factor)[..., None],
+        "expression_mask": expression_mask(points, square, radius, cfg.factor)[..., None],
+        "face_mask": face_mask(points, square, cfg.factor)[..., None],
     }

@@ -7,7 +7,7 @@ loss come from the same points (`masks`). NumPy only: data workers import this w
 
 from emoji_jax.landmarks.detect import Detector
 from emoji_jax.landmarks.geometry import align, project, solve
-from emoji_jax.landmarks.masks import downsample, expression_mask, face_mask
+from emoji_jax.landmarks.masks import expression_mask, face_mask
 from emoji_jax.landmarks.mesh import CanonicalMesh, canonical_mesh
 from emoji_jax.landmarks.render import draw, draw_aligned
 from emoji_jax.landmarks.template import Landmarks
@@ -18,7 +18,6 @@ __all__ = [
     "Landmarks",
     "align",
     "canonical_mesh",
-    "downsample",
     "draw",
     "draw_aligned",
     "expression_mask",

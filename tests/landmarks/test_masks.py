@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emoji_jax.landmarks import Landmarks, downsample, expression_mask, face_mask, topology
+from emoji_jax.landmarks import Landmarks, expression_mask, face_mask, topology
 from emoji_jax.landmarks.masks import fill_polygon
 
 
@@ -62,11 +62,21 @@ def test_expression_mask_is_discs_around_drawn_points(portrait: Landmarks, radiu
     assert expression_mask(pixels[None, None], (60, 70), radius).shape == (1, 1, 60, 70)
 
 
-def test_downsample_keeps_every_marked_cell():
-    mask = np.zeros((2, 16, 24), np.uint8)
-    mask[0, 9, 23] = 1
-    small = downsample(mask, 8)
-    assert small.shape == (2, 2, 3)
-    assert np.argwhere(small).tolist() == [[0, 1, 2]]
-    with pytest.raises(ValueError, match="16x24"):
-        downsample(mask, 5)
+@pytest.mark.parametrize("factor", [2, 5, 8, 40])
+@pytest.mark.parametrize("shift", [0, 130, -300])
+def test_latents_that_any_pixel_marks(portrait: Landmarks, factor, shift):
+    size, pixels = (480, 400), portrait.pixels + shift
+    for ours, whole in (
+        (face_mask(pixels, size, factor), face_mask(pixels, size)),
+        (expression_mask(pixels, size, 7, factor), expression_mask(pixels, size, 7)),
+    ):
+        cells = whole.reshape(1, 480 // factor, factor, 400 // factor, factor)
+        np.testing.assert_array_equal(ours, cells.max(axis=(2, 4)))
+        assert shift or ours.any()
+
+
+def test_factor_that_does_not_divide(portrait: Landmarks):
+    with pytest.raises(ValueError, match="16x24 cannot be divided by 5"):
+        face_mask(portrait.pixels, (16, 24), 5)
+    with pytest.raises(ValueError, match="16x24 cannot be divided by 5"):
+        expression_mask(portrait.pixels, (16, 24), 1, 5)
