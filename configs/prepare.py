@@ -65,6 +65,13 @@ def get_config() -> ml_collections.ConfigDict:
     reader.pattern = "{subject}_{expression}"
     # A note on the licence that goes with every clip; empty: what the reader knows.
     reader.licence = ""
+    # Of --dataset=avatars: which styles, with spaces between them; empty: all seven.
+    reader.styles = ""
+    # How many people of each style, and pictures of each.
+    reader.people = 100
+    reader.poses = 24
+    # Side of the drawn pictures, pixels; the face takes a third of it.
+    reader.size = 768
 
     config.split = split = ml_collections.ConfigDict()
     # Parts of all identities, by a hash of the name.

@@ -17,14 +17,14 @@ from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
 _VIDEOS = flags.DEFINE_string(
-    "videos", None, "Folder of videos, animated images and folders of frames."
+    "videos", None, "Folder of videos, animated images and folders of frames; avatars need none."
 )
 _OUT = flags.DEFINE_string("out", None, "Folder for the dataset and its report.jsonl.")
 _DATASET = flags.DEFINE_string(
     "dataset",
     "folder",
     "How the videos are arranged: folder (in any way), hdtf, vfhq, recordings (named by subject "
-    "and expression), fluent (unpacked packages of animated emoji).",
+    "and expression), fluent (unpacked packages of animated emoji), avatars (which are drawn).",
 )
 _WORKERS = flags.DEFINE_integer(
     "workers",
@@ -41,10 +41,11 @@ _CONFIG = config_file.flag("prepare.py")
 
 def main() -> None:
     """Does what the flags say."""
-    if not (_VIDEOS.value and _OUT.value):
+    if not _OUT.value:
         raise UserError("give --videos, a folder of videos, and --out, a folder for the dataset")
     from emoji_jax.data import clips, prepare, shards
     from emoji_jax.data.crop import CropConfig
+    from emoji_jax.data.datasets import ReaderConfig
     from emoji_jax.data.shards import Part, Split
     from emoji_jax.data.tracking import TrackConfig
 
@@ -56,8 +57,9 @@ def main() -> None:
         **config.reading,
     )
     split = _build(Split, "split", config.split)
-    videos, out = Path(_VIDEOS.value), Path(_OUT.value)
-    units = prepare.find_units(videos, _DATASET.value, config.reader.pattern, config.reader.licence)
+    reader = _build(ReaderConfig, "reader", config.reader)
+    videos, out = Path(_VIDEOS.value) if _VIDEOS.value else None, Path(_OUT.value)
+    units = prepare.find_units(videos, _DATASET.value, reader)
     with shards.locked(out):
         paths = [prepare.part_path(out, unit, wanted) for unit in units]
         missing = [

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from emoji_jax.data import shards
 from emoji_jax.data.clips import Clip, encode_picture, features, serialise
 from emoji_jax.data.crop import CropConfig, choose_box, crop, crop_landmarks, roll
-from emoji_jax.data.datasets import Unit, readers
+from emoji_jax.data.datasets import DRAWN, ReaderConfig, Unit, readers
 from emoji_jax.data.tracking import TrackConfig, Tracker
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
@@ -81,8 +81,8 @@ class PrepareConfig:
         return json.dumps([_FORMAT, options], sort_keys=True)
 
 
-def find_units(root: Path, dataset: str, pattern: str = "", licence: str = "") -> list[Unit]:
-    """What there is in a folder, in order of names.
+def find_units(root: Path | None, dataset: str, config: ReaderConfig) -> list[Unit]:
+    """What there is in a folder, or what is drawn without one, in order of names.
 
     Raises:
       UserError: no such folder or reader, or there is nothing.
@@ -90,13 +90,11 @@ def find_units(root: Path, dataset: str, pattern: str = "", licence: str = "") -
     known = readers()
     if dataset not in known:
         raise UserError(f"--dataset is {dataset!r}; expected one of {', '.join(known)}")
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"--videos names {root}, which {what}; expected a folder")
+    root = _folder(root, dataset)
     units: dict[str, Unit] = {}
-    for unit in known[dataset](root, pattern):
-        if licence or not unit.licence:
-            unit = dataclasses.replace(unit, licence=licence or "not known")
+    for unit in known[dataset](root, config):
+        if config.licence or not unit.licence:
+            unit = dataclasses.replace(unit, licence=config.licence or "not known")
         if not unit.source:
             unit = dataclasses.replace(unit, source=root.absolute().name)
         while unit.name in units:
@@ -106,6 +104,19 @@ def find_units(root: Path, dataset: str, pattern: str = "", licence: str = "") -
     if not units:
         raise UserError(f"{root} holds nothing that the reader {dataset} looks for")
     return [units[name] for name in sorted(units)]
+
+
+def _folder(root: Path | None, dataset: str) -> Path:
+    if dataset in DRAWN:
+        if root is not None:
+            raise UserError(f"--videos names {root}; expected none, as {dataset} are drawn")
+        return Path()
+    if root is None:
+        raise UserError(f"--dataset={dataset} needs --videos, a folder of videos")
+    if not root.is_dir():
+        what = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"--videos names {root}, which {what}; expected a folder")
+    return root
 
 
 def part_path(out: Path, unit: Unit, config: PrepareConfig) -> Path:
@@ -128,7 +139,11 @@ def frames_of(unit: Unit) -> Iterator[tuple[Picture, float]]:
     """
     count = 0
     start, end = unit.span or (0.0, np.inf)
-    for picture, moment in open_video(unit.path, frame_rate=unit.frame_rate):
+    if unit.drawing is not None:
+        frames = unit.drawing.frames()
+    else:
+        frames = iter(open_video(unit.path, frame_rate=unit.frame_rate))
+    for picture, moment in frames:
         if moment >= end:
             break
         if moment >= start:
@@ -160,7 +175,7 @@ def make_clips(
       config: what is wanted.
       account: gains the number of frames, and of those dropped by reason.
     """
-    tracker = Tracker(frames_of(unit), detect, config.track)
+    tracker = Tracker(frames_of(unit), detect, config.track, separate=unit.separate)
     dropped = tracker.dropped
     # A second reader stays behind the first, which has to see a whole clip before it is cropped.
     again = enumerate(frames_of(unit))
@@ -176,10 +191,10 @@ def make_clips(
         if roll(landmarks) > config.crop.largest_roll:
             dropped["upside down"] += len(track)
             continue
-        last = track.first + len(track) - 1
+        wanted, last = set(track.numbers), track.numbers[-1]
         pictures = []
         for number, (picture, _) in again:
-            if number >= track.first:
+            if number in wanted:
                 cut = crop(picture, box, config.crop.size)
                 pictures.append(encode_picture(cut, config.picture_format, config.quality))
             if number == last:
@@ -189,7 +204,7 @@ def make_clips(
             landmarks=landmarks,
             detected=track.detected,
             box=(box.left, box.top, box.side),
-            name=f"{unit.name}#{track.first:06d}",
+            name=f"{unit.name}#{track.numbers[0]:06d}",
             identity=unit.identity,
             source=unit.source,
             licence=unit.licence,

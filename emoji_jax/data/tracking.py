@@ -51,10 +51,10 @@ class TrackConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Track:
-    """One face in F frames that follow each other.
+    """One face in F frames.
 
     Attributes:
-      first: number of the first frame in the video.
+      numbers: of the frames in the video, rising; without gaps, unless frames are separate.
       points: [F 478 3] as in `Landmarks`, for the whole picture.
       blendshapes: [F 51].
       times: [F] seconds.
@@ -62,7 +62,7 @@ class Track:
       size: height and width of the picture.
     """
 
-    first: int
+    numbers: tuple[int, ...]
     points: np.ndarray
     blendshapes: np.ndarray
     times: np.ndarray
@@ -78,6 +78,7 @@ class _Frame:
     points: np.ndarray
     blendshapes: np.ndarray
     time: float
+    number: int
     detected: bool = True
     others: bool = False
 
@@ -95,50 +96,81 @@ class Tracker:
         frames: Iterable[tuple[Picture, float]],
         detect: Callable[[Picture], list[Landmarks]],
         config: TrackConfig,
+        *,
+        separate: bool = False,
     ):
-        """Nothing is read yet; `detect` returns the faces of a picture, the largest first."""
+        """Nothing is read yet.
+
+        Args:
+          frames: pictures and their times.
+          detect: returns the faces of a picture, the largest first.
+          config: what counts as one clip.
+          separate: the frames are pictures by themselves, of one face: those without it are
+            dropped, where a video's would be filled in or divide it. All landmarks are kept first.
+        """
         self.frames = 0
         self.dropped: Counter[str] = Counter()
         self._source, self._detect, self._config = frames, detect, config
+        self._separate = separate
         self._size = (0, 0)
-        self._first = 0
         self._track: list[_Frame] = []
-        self._missing: list[float] = []
+        self._missing: list[tuple[int, float]] = []
 
     def __iter__(self) -> Iterator[Track]:
+        return self._gather() if self._separate else self._follow()
+
+    def _follow(self) -> Iterator[Track]:
         config, before = self._config, None
         for number, (picture, time) in enumerate(self._source):
-            self.frames, self._size = number + 1, (picture.shape[0], picture.shape[1])
             small = _thumbnail(picture)
             if before is not None and np.abs(small - before).mean() > config.change:
                 yield from self._close()
             before = small
 
-            face = self._choose(self._detect(picture), time)
+            face = self._find(number, picture, time)
             if face is None:
-                self._missing.append(time)
+                self._missing.append((number, time))
                 if not self._track or len(self._missing) > config.max_gap:
                     yield from self._close()
                 continue
-            if self._track and self._is_cut(face):
+            if self._track and self._differ(self._box(self._track[-1]), self._box(face)):
                 yield from self._close()
-            if not self._track:
-                self._first = number
             self._fill(face)
-            self._track.append(face)
-            # What is left over must not be too short.
-            while len(self._track) >= config.max_frames + config.min_frames:
-                yield from self._cut(config.max_frames)
+            yield from self._add(face)
         yield from self._close()
 
-    def _choose(self, found: list[Landmarks], time: float) -> _Frame | None:
+    def _gather(self) -> Iterator[Track]:
+        faces = [self._find(number, *frame) for number, frame in enumerate(self._source)]
+        found = [face for face in faces if face is not None]
+        self.dropped["no face"] += len(faces) - len(found)
+        if found:
+            centres, heights = zip(*(self._box(face) for face in found), strict=True)
+            usual = np.median(centres, axis=0), float(np.median(heights))
+        for face in found:
+            if self._differ(usual, self._box(face)):
+                self.dropped["another face"] += 1
+            else:
+                yield from self._add(face)
+        yield from self._close()
+
+    def _find(self, number: int, picture: Picture, time: float) -> _Frame | None:
+        self.frames, self._size = number + 1, (picture.shape[0], picture.shape[1])
+        return self._choose(self._detect(picture), number, time)
+
+    def _add(self, face: _Frame) -> Iterator[Track]:
+        self._track.append(face)
+        # What is left over must not be too short.
+        while len(self._track) >= self._config.max_frames + self._config.min_frames:
+            yield from self._cut(self._config.max_frames)
+
+    def _choose(self, found: list[Landmarks], number: int, time: float) -> _Frame | None:
         if not found:
             return None
         boxes = [_box(face.points[0], self._size) for face in found]
         chosen = 0
         if self._track:
             # Two faces of about the same size would otherwise take turns.
-            last, _ = _box(self._track[-1].points, self._size)
+            last, _ = self._box(self._track[-1])
             chosen = int(np.argmin([np.linalg.norm(centre - last) for centre, _ in boxes]))
             distance = np.linalg.norm(boxes[chosen][0] - last)
             if distance > self._config.jump * boxes[chosen][1]:
@@ -151,12 +183,14 @@ class Tracker:
             for place, other in boxes
         )
         face = found[chosen]
-        return _Frame(face.points[0], face.blendshapes[0], time, others=others)
+        return _Frame(face.points[0], face.blendshapes[0], time, number, others=others)
 
-    def _is_cut(self, face: _Frame) -> bool:
-        last = self._track[-1]
-        before, height_before = _box(last.points, self._size)
-        after, height_after = _box(face.points, self._size)
+    def _box(self, face: _Frame) -> tuple[np.ndarray, float]:
+        return _box(face.points, self._size)
+
+    def _differ(self, one: tuple[np.ndarray, float], two: tuple[np.ndarray, float]) -> bool:
+        """Whether two boxes are too far apart for one face, or too different in size."""
+        (before, height_before), (after, height_after) = one, two
         ratio = max(height_before, height_after) / max(min(height_before, height_after), 1e-6)
         distance = float(np.linalg.norm(after - before)) / max(height_before, height_after)
         return distance > self._config.jump or ratio > self._config.size_jump
@@ -166,11 +200,11 @@ class Tracker:
         if not self._missing:
             return
         last, count = self._track[-1], len(self._missing)
-        for i, time in enumerate(self._missing):
+        for i, (number, time) in enumerate(self._missing):
             weight = np.float32((i + 1) / (count + 1))
             points = last.points * (1 - weight) + face.points * weight
             scores = last.blendshapes * (1 - weight) + face.blendshapes * weight
-            self._track.append(_Frame(points, scores, time, detected=False))
+            self._track.append(_Frame(points, scores, time, number, detected=False))
         self._missing = []
 
     def _lose(self) -> None:
@@ -189,7 +223,6 @@ class Tracker:
     def _cut(self, count: int) -> Iterator[Track]:
         """Takes the first frames off the track."""
         part, self._track = self._track[:count], self._track[count:]
-        first, self._first = self._first, self._first + count
         if count < self._config.min_frames:
             self.dropped["too short"] += count
         elif self._config.several == "reject" and (
@@ -198,7 +231,7 @@ class Tracker:
             self.dropped["several faces"] += count
         else:
             yield Track(
-                first,
+                tuple(frame.number for frame in part),
                 np.stack([frame.points for frame in part]).astype(np.float32),
                 np.stack([frame.blendshapes for frame in part]).astype(np.float32),
                 np.array([frame.time for frame in part], np.float64),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from emoji_jax.data.datasets import ReaderConfig
 from emoji_jax.data.prepare import find_units
 from emoji_jax.errors import UserError
 
@@ -16,8 +17,8 @@ def fill(root: Path, *names: str) -> Path:
     return root
 
 
-def found(root: Path, dataset: str, pattern: str = "") -> dict[str, object]:
-    return {unit.name: unit for unit in find_units(root, dataset, pattern)}
+def found(root: Path, dataset: str, **options: str) -> dict[str, object]:
+    return {unit.name: unit for unit in find_units(root, dataset, ReaderConfig(**options))}
 
 
 def test_folder(tmp_path):
@@ -33,11 +34,14 @@ def test_folder(tmp_path):
     }
     assert units["b.mp4"].licence == "not known"
     with pytest.raises(UserError, match="does not exist"):
-        find_units(tmp_path / "missing", "folder")
+        found(tmp_path / "missing", "folder")
     with pytest.raises(UserError, match="expected one of folder, hdtf, vfhq, recordings, fluent"):
-        find_units(tmp_path, "celeb")
+        found(tmp_path, "celeb")
     with pytest.raises(UserError, match="nothing"):
-        find_units(tmp_path, "fluent")
+        found(tmp_path, "fluent")
+    with pytest.raises(UserError, match="needs --videos"):
+        find_units(None, "folder", ReaderConfig())
+    assert found(tmp_path, "folder", licence="mine")["b.mp4"].licence == "mine"
 
 
 def test_many_small_files(tmp_path):
@@ -69,7 +73,7 @@ def test_hdtf(tmp_path):
     assert units["videos/more.mp4"].refused == "not annotated"
     assert len({unit.identity for unit in units.values() if "Radio1" in unit.name}) == 1
     with pytest.raises(UserError, match="annotion_time"):
-        find_units(tmp_path / "videos", "hdtf")
+        found(tmp_path / "videos", "hdtf")
 
 
 def test_vfhq(tmp_path):
@@ -96,10 +100,10 @@ def test_recordings(tmp_path):
     assert "{subject}_{expression}" in units["notes.mp4"].refused
 
     other = fill(tmp_path / "other", "s01/wink-2.mp4")
-    (unit,) = found(other, "recordings", "{subject}/{expression}-{take}").values()
+    (unit,) = found(other, "recordings", pattern="{subject}/{expression}-{take}").values()
     assert (unit.identity, unit.expression) == ("s01", "wink")
     with pytest.raises(UserError, match="subject"):
-        find_units(tmp_path, "recordings", "{name}")
+        found(tmp_path, "recordings", pattern="{name}")
 
 
 def test_fluent(tmp_path):
@@ -111,6 +115,8 @@ def test_fluent(tmp_path):
         "1f637",
         "1f642",
         "1f643",
+        "1f987",
+        "1f9d1-1f3fd-200d-1f9bd",
         "x",
     )
     fill(tmp_path, *(f"{assets}/{name}.webp" for name in names), f"{assets}/.gitkeep")
@@ -123,5 +129,7 @@ def test_fluent(tmp_path):
         "1f649": "monkey",
         "1f637": "covered",
         "1f643": "upside down",
+        "1f987": "landmarks astray",
+        "1f9d1-1f3fd-200d-1f9bd": "no face",
         "x": "name is not made of code points",
     }

@@ -10,13 +10,13 @@ A, B = media.moved(scale=0.4), media.moved(scale=0.4, shift=(0.5, 0.4))
 SMALL = media.moved(scale=0.1, shift=(0.8, 0.8))
 
 
-def track(script, pictures=None, **options):
-    """Tracks in a video whose frames have the given faces, and the tracker."""
+def track(script, pictures=None, separate=False, **options):
+    """Tracks in a video whose frames have the given faces, and what was dropped."""
     pictures = pictures or [DARK] * len(script)
     faces = iter(script)
     config = TrackConfig(**{"min_frames": 2, "max_frames": 100, **options})
     video = ((picture, i / 10) for i, picture in enumerate(pictures))
-    tracker = Tracker(video, lambda _: next(faces), config)
+    tracker = Tracker(video, lambda _: next(faces), config, separate=separate)
     tracks = list(tracker)
     assert tracker.frames == len(script)
     assert sum(map(len, tracks)) + sum(tracker.dropped.values()) == len(script)
@@ -24,13 +24,16 @@ def track(script, pictures=None, **options):
 
 
 def spans(tracks) -> list[tuple[int, int]]:
-    return [(track.first, len(track)) for track in tracks]
+    """First frames and lengths of tracks without gaps."""
+    for track in tracks:
+        assert track.numbers == tuple(range(track.numbers[0], track.numbers[-1] + 1))
+    return [(track.numbers[0], len(track)) for track in tracks]
 
 
 def test_short_gaps_are_filled_and_long_ones_divide():
     near = media.moved(scale=0.4, shift=(0.03, 0))
     (first, second), dropped = track([[], [A], [], [], [near], [], [], [], [A], [A], []], max_gap=2)
-    assert (first.first, len(first)) == (1, 4) and (second.first, len(second)) == (8, 2)
+    assert spans([first, second]) == [(1, 4), (8, 2)]
     assert first.detected.tolist() == [True, False, False, True]
     np.testing.assert_allclose(first.points[1], A.points[0] + [0.01, 0, 0], atol=1e-6)
     np.testing.assert_allclose(first.times, [0.1, 0.2, 0.3, 0.4])
@@ -66,5 +69,17 @@ def test_several_faces():
         TrackConfig(several="all")
 
 
+def test_separate_pictures():
+    pictures = [DARK, LIGHT] * 5
+    script = [[B], [A], [], [A], [], [], [A, B], [A], [], [A]]
+    (one,), dropped = track(script, pictures, separate=True, max_gap=0)
+    assert one.numbers == (1, 3, 6, 7, 9) and one.detected.all()
+    np.testing.assert_allclose(one.times, [0.1, 0.3, 0.6, 0.7, 0.9])
+    assert dropped == {"no face": 4, "another face": 1}
+    tracks, _ = track([[A]] * 27, separate=True, min_frames=4, max_frames=8)
+    assert spans(tracks) == [(0, 8), (8, 8), (16, 5), (21, 6)]
+
+
 def test_nothing():
     assert track([[], []]) == ([], {"no face": 2})
+    assert track([[], []], separate=True) == ([], {"no face": 2})

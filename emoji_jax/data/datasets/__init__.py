@@ -5,6 +5,18 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from emoji_jax.images import Picture
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """Frames that are drawn when they are asked for; a frozen dataclass of plain values."""
+
+    def frames(self) -> Iterator[tuple[Picture, float]]:
+        """Pictures of one size, and when each is shown, in seconds; the same every time."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +34,9 @@ class Unit:
       span: first second and the one after the last; None: all of it.
       box: left, top, width and height of the part to look at, in picture heights; None: all of it.
       refused: why the reader does not want it, without looking inside; empty: it does.
+      drawing: what makes the frames where there is no file at `path`.
+      separate: each frame is a picture by itself, of the same face as the others: one without a
+        face is left out, not filled in, and no change between two is a cut.
     """
 
     name: str
@@ -34,17 +49,43 @@ class Unit:
     span: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
     refused: str = ""
+    drawing: Drawing | None = None
+    separate: bool = False
 
 
-Reader = Callable[[Path, str], Iterable[Unit]]
+@dataclasses.dataclass(frozen=True)
+class ReaderConfig:
+    """Options of readers.
+
+    Attributes:
+      pattern: of recordings: how names are made.
+      licence: a note for every clip; empty: what the reader knows.
+      styles: of avatars: names, with spaces or commas between them; empty: all.
+      people: of avatars: how many of each style.
+      poses: of avatars: pictures of each.
+      size: of avatars: side of the drawn pictures, pixels.
+    """
+
+    pattern: str = "{subject}_{expression}"
+    licence: str = ""
+    styles: str = ""
+    people: int = 100
+    poses: int = 24
+    size: int = 768
+
+
+Reader = Callable[[Path, ReaderConfig], Iterable[Unit]]
+
+# Readers that need no folder.
+DRAWN = {"avatars"}
 
 # A folder with several of these is one moving picture.
 STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 
 
 def readers() -> dict[str, Reader]:
-    """Readers by name. Each takes a folder and the option `reader.pattern`."""
-    from emoji_jax.data.datasets import fluent, folder, hdtf, recordings, vfhq
+    """Readers by name."""
+    from emoji_jax.data.datasets import avatars, fluent, folder, hdtf, recordings, vfhq
 
     return {
         "folder": folder.units,
@@ -52,6 +93,7 @@ def readers() -> dict[str, Reader]:
         "vfhq": vfhq.units,
         "recordings": recordings.units,
         "fluent": fluent.units,
+        "avatars": avatars.units,
     }
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from emoji_jax.data.datasets import Unit, inputs, relative
+from emoji_jax.data.datasets import ReaderConfig, Unit, inputs, relative
 
 
-def units(root: Path, pattern: str = "") -> Iterator[Unit]:
+def units(root: Path, config: ReaderConfig) -> Iterator[Unit]:
     """Every file is one input; who is in it is the name of the top folder, or else the file's."""
     for path in inputs(root):
         name = relative(path, root)

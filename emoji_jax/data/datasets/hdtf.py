@@ -8,14 +8,14 @@ The videos may be whole (`video.mp4`) or already divided (`video_0.mp4`), in any
 from collections.abc import Iterator
 from pathlib import Path
 
-from emoji_jax.data.datasets import Unit, inputs, printable, relative
+from emoji_jax.data.datasets import ReaderConfig, Unit, inputs, printable, relative
 from emoji_jax.errors import UserError
 
 _VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 _LICENCE = "videos belong to whoever published them; see the terms of HDTF"
 
 
-def units(root: Path, pattern: str = "") -> Iterator[Unit]:
+def units(root: Path, config: ReaderConfig) -> Iterator[Unit]:
     """One input per annotated span. A video is one identity, however many spans it has.
 
     Raises:

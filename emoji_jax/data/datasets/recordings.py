@@ -4,26 +4,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from emoji_jax.data.datasets import Unit, inputs, relative
+from emoji_jax.data.datasets import ReaderConfig, Unit, inputs, relative
 from emoji_jax.errors import UserError
 
-PATTERN = "{subject}_{expression}"
 
-
-def units(root: Path, pattern: str = "") -> Iterator[Unit]:
+def units(root: Path, config: ReaderConfig) -> Iterator[Unit]:
     """One input per file (or folder of frames); a subject is an identity.
 
     Args:
       root: the folder.
-      pattern: what names look like, from the end of the path and without suffix, such as
-        `{subject}_{expression}` or `{subject}/{expression}-{take}`; further names in braces stand
-        for anything.
+      config: its pattern is what names look like, from the end of the path and without suffix,
+        such as `{subject}_{expression}` or `{subject}/{expression}-{take}`; further names in
+        braces stand for anything.
 
     Raises:
       UserError: the pattern lacks {subject} or {expression}.
     """
-    pattern = pattern or PATTERN
-    expected = _compile(pattern)
+    expected = _compile(config.pattern)
     for path in inputs(root):
         name = relative(path, root)
         stem = name if path.is_dir() else str(PurePosixPath(name).with_suffix(""))
@@ -34,7 +31,7 @@ def units(root: Path, pattern: str = "") -> Iterator[Unit]:
             identity=match["subject"] if match else stem,
             source=f"recordings {root.name}",
             expression=match["expression"] if match else "",
-            refused="" if match else f"name does not fit the pattern {pattern}",
+            refused="" if match else f"name does not fit the pattern {config.pattern}",
         )
 
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from emoji_jax.data.datasets import Unit, inputs, relative
+from emoji_jax.data.datasets import ReaderConfig, Unit, inputs, relative
 
 _NAME = re.compile(r"Clip\+(?P<video>.+)\+P(?P<person>\d+)\+C\d+(\+F\d+-\d+)?$")
 _RATE = re.compile(r"^FPS\W+([\d.]+)", re.MULTILINE)
 _LICENCE = "videos belong to whoever published them; see the terms of VFHQ"
 
 
-def units(root: Path, pattern: str = "") -> Iterator[Unit]:
+def units(root: Path, config: ReaderConfig) -> Iterator[Unit]:
     """One input per clip. A video is one identity, even where it shows several persons.
 
     Frame rates come from the `Clip+….txt` files, wherever they lie; without one, 25.
