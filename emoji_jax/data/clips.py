@@ -149,9 +149,10 @@ def pack(record: Mapping[str, Any], layout: Any) -> bytes:
     """The bytes of a record's features; always the same."""
     from tensorflow_datasets.proto import tf_example_pb2
 
+    messages: Any = tf_example_pb2  # which are made when it is imported
     encoded = layout.serialize_example(layout.encode_example(record))
     # The fields come in an order that changes from process to process.
-    return tf_example_pb2.Example.FromString(encoded).SerializeToString(deterministic=True)
+    return messages.Example.FromString(encoded).SerializeToString(deterministic=True)
 
 
 def text(value: bytes | str) -> str:

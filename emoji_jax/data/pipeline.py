@@ -70,7 +70,7 @@ class _MakeExample:
 
     def __call__(self, index: int, rng: np.random.Generator) -> Batch:
         made = example(self.source[int(index)], rng, self.cfg)
-        return {**made, "clip": np.int64(index)}
+        return {**made, "clip": np.asarray(index, np.int64)}
 
 
 def batches(

@@ -240,8 +240,9 @@ def _write_shard(path: Path, shard: Shard) -> None:
 def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard], layout: Any) -> None:
     import tensorflow_datasets as tfds
 
+    path: Any = folder  # which need not be one of etils
     template = tfds.core.ShardedFileTemplate(
-        dataset_name=dataset, data_dir=folder, filetype_suffix="array_record"
+        dataset_name=dataset, data_dir=path, filetype_suffix="array_record"
     )
     infos = []
     for name in ("train", "validation", "test"):

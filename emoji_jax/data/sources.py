@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,7 @@ class Prepared:
     """The shards of one split that `python -m emoji_jax.prepare` or `.encode` wrote.
 
     Attributes:
+      directory: the folder.
       encoded: what encoded the clips; None if they are pictures.
 
     Raises:
@@ -133,8 +134,10 @@ class Prepared:
                 f"{directory} has no prepared clips for {split}; expected a folder that "
                 "`python -m emoji_jax.prepare` wrote"
             )
-        self.encoded = EncodedConfig.read(Path(directory))
-        self._source = tfds.builder_from_directory(str(directory)).as_data_source(split)
+        self.directory = Path(directory)
+        self.encoded = EncodedConfig.read(self.directory)
+        builder: Any = tfds.builder_from_directory(str(directory))
+        self._source = builder.as_data_source(split)
 
     def __len__(self) -> int:
         return len(self._source)
@@ -202,3 +205,17 @@ class Mixture:
     def __getitem__(self, index: int) -> Footage | EncodedClip:
         number, place = self.locate(index)
         return self.sources[number][place]
+
+
+def check_encoded(source: Source, networks: Callable[[], EncodedConfig]) -> None:
+    """Raises a UserError if clips of a source were encoded by other networks than these.
+
+    Args:
+      source: clips, encoded or not.
+      networks: what `encoded.describe` says of the networks; called only if there is need.
+    """
+    if isinstance(source, Mixture):
+        for part in source.sources:
+            check_encoded(part, networks)
+    elif isinstance(source, Prepared) and source.encoded:
+        source.encoded.check(source.directory, networks())
