@@ -48,4 +48,128 @@ def get_config() -> ml_collections.ConfigDict:
     # How many frames of a driver, from its start; unset or 0: all of them.
     motion.frames = config_dict.placeholder(int)
 
+    _add_model(config)
+    _add_data(config)
+    _add_training(config)
     return config
+
+
+def _add_model(config: ml_collections.ConfigDict) -> None:
+    config.model = model = ml_collections.ConfigDict()
+    # tiny, release or paper; see emoji_jax/models/emoji.py.
+    model.preset = "paper"
+    # Whether there are motion modules; without them the frames of a clip are trained one by one.
+    model.motion = True
+    # Whether the UNet takes masked latents and a mask (paper, 3.3).
+    model.progressive = True
+    # How landmarks are drawn (paper, table 2), and whether a driver's are aligned in canonical
+    # space or drawn as they were detected.
+    model.pupils = True
+    model.contour = False
+    model.aligned = True
+
+    # Folders with weights to start from, later ones win: a finished run, or what
+    # `python -m emoji_jax.convert` wrote. What is in none of them is random.
+    config.start = ()
+
+
+def _add_data(config: ml_collections.ConfigDict) -> None:
+    config.data = data = ml_collections.ConfigDict()
+    # "synthetic", or folders that `python -m emoji_jax.prepare` or `.encode` wrote.
+    data.sources = ("synthetic",)
+    # How often each is drawn from; empty: equally often.
+    data.weights = ()
+    # Of the synthetic ones: clips, eight of each person, and frames in each.
+    data.synthetic_clips = 80000
+    data.synthetic_frames = 48
+    # Processes per machine that make examples; 0: none.
+    data.workers = 0
+
+    config.example = example = ml_collections.ConfigDict()
+    # Frames of an example lie up to so many apart.
+    example.max_stride = 4
+    # Least part of the side that augmentation keeps, and its largest change of brightness,
+    # contrast and saturation; neither is used with encoded data.
+    example.zoom = 0.85
+    example.colour = 0.1
+    # Radius of the expression mask's discs, as a fraction of the side (paper: not given).
+    example.mask_radius = 0.02
+
+
+def _add_training(config: ml_collections.ConfigDict) -> None:
+    config.train = train = ml_collections.ConfigDict()
+    # animation, or autoencoder for the pictures' latents alone.
+    train.task = "animation"
+    # Updates (paper: 30000 in stage 1, 10000 in stage 2).
+    train.steps = 30000
+    # Clips per update, on all devices together (paper: 32).
+    train.batch_size = 32
+    # Frames of each clip (paper: 1 in stage 1, 16 in stage 2).
+    train.frames = 1
+    # Patterns of the names of what is trained; everything else stays as it is.
+    train.trainable = ("unet.*", "appearance.*", "landmark_encoder.*", "image_prompt.*")
+    # Parts that a batch is computed in, to need less memory.
+    train.accumulate = 1
+    # Recompute activations in the backward pass instead of keeping them.
+    train.remat = False
+
+    # AdamW as the family of methods uses it (the paper gives none of this).
+    config.optimiser = optimiser = ml_collections.ConfigDict()
+    optimiser.learning_rate = 1e-5
+    # Steps over which the learning rate rises.
+    optimiser.warmup = 0
+    # constant, or cosine: to zero at the last step.
+    optimiser.decay = "constant"
+    optimiser.betas = (0.9, 0.999)
+    optimiser.epsilon = 1e-8
+    optimiser.weight_decay = 1e-2
+    # Longest gradient.
+    optimiser.clip = 1.0
+    # Decay of a running average of the parameters, which is then what is used; 0: none.
+    optimiser.average = 0.0
+
+    config.animation = animation = ml_collections.ConfigDict()
+    # Weight of the facial fine-grained loss (eq. 2: one), and which masks it has (table 2).
+    animation.ffg = 1.0
+    animation.expression_mask = True
+    animation.face_mask = True
+    # Gamma of min-SNR weighting (family of methods: 5); 0: none.
+    animation.min_snr = 0.0
+    # Standard deviation of noise that is the same all over a frame (family of methods).
+    animation.noise_offset = 0.05
+    # Samples that see no portrait, as a fraction, for guidance (family of methods).
+    animation.drop = 0.1
+    # Frames that are given, in stage 1 (paper: not given); in stage 2, clips of which the first and
+    # last frame are given, and frames that are given in the other clips (3.3).
+    animation.known = 0.5
+    animation.ends_known = 0.5
+    animation.each_known = 0.5
+
+    config.autoencoder = autoencoder = ml_collections.ConfigDict()
+    # Weight of the latents' divergence from a normal distribution.
+    autoencoder.kl = 1e-6
+    # How much more an error near the drawn landmarks counts.
+    autoencoder.expression = 4.0
+    # Of the Laplacian pyramid.
+    autoencoder.levels = 3
+
+    config.mesh = mesh = ml_collections.ConfigDict()
+    # Devices that divide the parameters between them; the batch is divided by all devices.
+    mesh.fsdp = 1
+
+    config.checkpoint = checkpoint = ml_collections.ConfigDict()
+    # Steps; the last one is always saved.
+    checkpoint.every = 1000
+    # Newest ones that are kept, besides the one with the lowest validation loss.
+    checkpoint.keep = 2
+
+    config.log = log = ml_collections.ConfigDict()
+    # Steps between lines of metrics.jsonl.
+    log.every = 50
+    # Steps between measurements on the validation split, and batches of each; 0: none.
+    log.validate = 1000
+    log.validation_batches = 8
+    # Steps between sample grids, and clips and frames of each; 0: none.
+    log.grids = 5000
+    log.grid_clips = 4
+    log.grid_frames = 4

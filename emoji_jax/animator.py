@@ -24,7 +24,6 @@ from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig
 from emoji_jax.video_writer import write_video
 
-_BUNDLED = Path(__file__).parent / "weights"
 # The released pupils are squares of 6 pixels in pictures of 512.
 _PUPIL = 3 / 512
 
@@ -39,6 +38,8 @@ class Drawn:
     points: Float[np.ndarray, "F 478 2"]
     size: tuple[int, int]
     compat: Literal["release"] | None = None
+    pupils: bool = True
+    contour: bool = False
 
     def __len__(self) -> int:
         return len(self.points)
@@ -46,7 +47,14 @@ class Drawn:
     def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
         release = self.compat == "release"  # which has one size of pupils for all pictures
         radius = 3 if release else max(1, round(_PUPIL * self.size[0]))
-        return draw(self.points[frames], self.size, pupil_radius=radius, compat=self.compat)
+        return draw(
+            self.points[frames],
+            self.size,
+            contour=self.contour,
+            pupils=self.pupils,
+            pupil_radius=radius,
+            compat=self.compat,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +127,7 @@ class Animator:
         Raises:
           UserError: no such checkpoint, or a size that it can't make.
         """
-        directory = Path(name_or_dir)
-        if str(name_or_dir) == directory.name and (_BUNDLED / directory).is_dir():
-            directory = _BUNDLED / directory
-        if not directory.exists():
-            raise UserError(
-                f"there is no checkpoint {name_or_dir}: none of that name is bundled, and it is no "
-                "folder; give --checkpoint a folder that `python -m emoji_jax.convert` wrote"
-            )
+        directory = checkpoint.locate(name_or_dir)
         if attention == "cudnn" and (jax.default_backend() != "gpu" or dtype == "float32"):
             raise UserError(
                 "attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype"
@@ -185,19 +186,24 @@ class Animator:
                 f"the neutral frame is {moving.neutral}; the driver has frames 0 to "
                 f"{len(driver) - 1}"
             )
-        points = align(
-            face,
-            driver,
-            compat=moving.compat,
-            head_pose=moving.head_pose,
-            neutral=moving.neutral,
-        )
+        if self.config.aligned:
+            points = align(
+                face,
+                driver,
+                compat=moving.compat,
+                head_pose=moving.head_pose,
+                neutral=moving.neutral,
+            )
+        else:  # the ablation: wherever the driver's face is in its own picture
+            points = driver.points[..., :2] * self.config.size[::-1]
         times = driver.times
         if moving.compat == "release":
             points, times = points[1:], times[1:]
             if not len(points):
                 raise UserError("the released code drops a driver's first frame: one is too few")
-        pictures = Drawn(points, self.config.size, moving.compat)
+        pictures = Drawn(
+            points, self.config.size, moving.compat, self.config.pupils, self.config.contour
+        )
 
         def make() -> Iterator[Frame]:
             conditions = self.programs.encode(

@@ -19,6 +19,9 @@ from emoji_jax.models.layers import Compute
 
 _FORMAT = 1
 _CONFIG = "config.json"
+_BUNDLED = Path(__file__).parent / "weights"
+# Where a training run puts its checkpoint when it is finished.
+WEIGHTS = "weights"
 Flat = Mapping[str, typing.Any]
 
 
@@ -64,6 +67,29 @@ def _write(checkpointer: ocp.StandardCheckpointer, path: Path, parameters: Flat)
         raise UserError(f"{path} can't be written: {str(error).splitlines()[0][:200]}") from None
 
 
+def find(directory: Path) -> Path:
+    """The checkpoint itself, where a finished training run is given."""
+    finished = directory / WEIGHTS
+    return finished if (finished / _CONFIG).is_file() else directory
+
+
+def locate(name_or_dir: str | Path) -> Path:
+    """The folder of a checkpoint that may be a bundled one, given by its name.
+
+    Raises:
+      UserError: there is none.
+    """
+    directory = Path(name_or_dir)
+    if str(name_or_dir) == directory.name and (_BUNDLED / directory).is_dir():
+        return _BUNDLED / directory
+    if not directory.exists():
+        raise UserError(
+            f"there is no checkpoint {name_or_dir}: none of that name is bundled, and it is no "
+            "folder; give --checkpoint a folder that `python -m emoji_jax.convert` wrote"
+        )
+    return directory
+
+
 def read_config(directory: Path) -> EmojiConfig:
     """The configuration of a checkpoint.
 
@@ -80,9 +106,14 @@ def read_config(directory: Path) -> EmojiConfig:
         settings = json.loads(path.read_text())
         if settings.pop("format") != _FORMAT:
             raise ValueError(f"expected format {_FORMAT}")
-        return _build(EmojiConfig, settings)
+        return parse_config(settings)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} is not a configuration of this version: {error}") from None
+
+
+def parse_config(settings: Mapping[str, typing.Any]) -> EmojiConfig:
+    """A configuration from its JSON; raises ValueError or TypeError if it isn't one."""
+    return _build(EmojiConfig, settings)
 
 
 def _build(kind: typing.Any, settings: Mapping[str, typing.Any]) -> typing.Any:
@@ -116,39 +147,55 @@ def load(
     Raises:
       UserError: missing, damaged or foreign.
     """
-    directory = directory.absolute()
+    directory = find(directory.absolute())
     cfg = read_config(directory)
     try:
         graph, state = abstract(cfg, compute)
     except Exception as error:  # sizes that don't fit each other show in many ways
         raise UserError(f"{directory / _CONFIG} describes no model: {error}") from None
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with ocp.StandardCheckpointer() as checkpointer:
-        for name in state:
-            wanted = {
-                key: jax.ShapeDtypeStruct(
-                    leaf.shape,
-                    leaf.dtype if name == "vae" or len(leaf.shape) < 2 else dtype or leaf.dtype,
-                    sharding=device,
-                )
-                for key, leaf in flatten(state[name]).items()
-            }
-            found = _restore(checkpointer, directory / name, wanted)
-            nnx.update(state[name], _unflatten(state[name], found))
+    for name in state:
+        wanted = {
+            key: jax.ShapeDtypeStruct(
+                leaf.shape,
+                leaf.dtype if name == "vae" or len(leaf.shape) < 2 else dtype or leaf.dtype,
+            )
+            for key, leaf in flatten(state[name]).items()
+        }
+        nnx.update(state[name], unflatten(state[name], restore(directory / name, wanted)))
     return cfg, graph, state
 
 
-def _restore(checkpointer: ocp.StandardCheckpointer, path: Path, wanted: Flat) -> Flat:
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the stored parameters of one network.
+
+    Raises:
+      UserError: missing or damaged.
+    """
     if not path.is_dir():
         raise UserError(f"{path} is missing: the checkpoint is not whole")
     try:
-        metadata: typing.Any = checkpointer.metadata(path).item_metadata
-        found = {key: tuple(leaf.shape) for key, leaf in metadata.items()}
+        with ocp.StandardCheckpointer() as checkpointer:
+            metadata: typing.Any = checkpointer.metadata(path).item_metadata
+        return {key: tuple(leaf.shape) for key, leaf in metadata.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is missing or damaged: {str(error).splitlines()[0]}") from None
-    check_names(path, {key: leaf.shape for key, leaf in wanted.items()}, found)
+
+
+def restore(path: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> Flat:
+    """The parameters of one network, with the types that are wanted.
+
+    Raises:
+      UserError: missing, damaged, or with other names or shapes.
+    """
+    check_names(path, {key: leaf.shape for key, leaf in wanted.items()}, shapes(path))
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    targets = {
+        key: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+        for key, leaf in wanted.items()
+    }
     try:
-        return checkpointer.restore(path, wanted)
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path, targets)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
@@ -175,7 +222,13 @@ def check_names(
         raise UserError(f"{source} does not fit this model: {'; '.join(told)}")
 
 
-def _unflatten(state: nnx.State, flat: Flat) -> nnx.State:
-    paths = [path for path, _ in nnx.to_flat_state(state)]
+def unflatten(shapes: nnx.State, flat: Flat) -> nnx.State:
+    """Leaves by dotted path as a state, the inverse of `flatten`.
+
+    Args:
+      shapes: a state with the same paths.
+      flat: the leaves.
+    """
+    paths = [path for path, _ in nnx.to_flat_state(shapes)]
     leaves = [(path, nnx.Param(flat[".".join(map(str, path))])) for path in paths]
     return nnx.from_flat_state(leaves)

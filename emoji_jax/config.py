@@ -1,13 +1,16 @@
-"""Where configuration files are, and how one builds on another."""
+"""Where configuration files are, how one builds on another, and how sections become settings."""
 
 import importlib.machinery
 import re
 import types
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
+
+from emoji_jax.errors import UserError
 
 _PACKAGE = Path(__file__).parent
 _DEFAULT: dict[str, Path] = {}
@@ -32,6 +35,26 @@ def read(name: str, *, beside: str) -> ml_collections.ConfigDict:
     module.__file__ = str(path)  # so that it can itself read what is beside it
     loader.exec_module(module)
     return module.get_config()
+
+
+def build(kind: type, name: str, options: Any) -> Any:
+    """A settings dataclass of the options of a section, named `name`.
+
+    Raises:
+      UserError: an option that there is not.
+    """
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise UserError(f"config.{name} does not fit: {error}") from None
+
+
+def choice(name: str, value: Any, choices: tuple[Any, ...], expected: str = "") -> Any:
+    """The value of the option `name`, if it is one of the choices; else a UserError."""
+    if value not in choices:
+        expected = expected or f"one of {', '.join(map(repr, choices))}"
+        raise UserError(f"config.{name} is {value!r}; expected {expected}")
+    return value
 
 
 def flag(default: str) -> flags.FlagHolder:

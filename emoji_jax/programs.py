@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from emoji_jax import diffusion
-from emoji_jax.models.emoji import Emoji, EmojiConfig
+from emoji_jax.models.emoji import Autoencoder, Emoji, EmojiConfig
 from emoji_jax.models.unet import Conditions
 
 Rounding = Literal["nearest", "down"]
@@ -36,13 +36,15 @@ class Programs:
             def run(parameters: nnx.State, *args: Any, **static: Any) -> Any:
                 model: Emoji = nnx.merge(graph, parameters)
                 # Left alone, accelerators shorten fp32 numbers in matrix products.
-                exact = jnp.dtype(model.unet.compute.dtype) == jnp.float32
+                exact = not hasattr(model, "unet") or model.unet.compute.dtype == jnp.float32
                 with jax.default_matmul_precision("highest" if exact else "default"):
                     return function(model, *args, **static)
 
             return jax.jit(run, static_argnames=("guided", "rounding"))
 
         self._encode = program(_encode)
+        self._condition = program(_condition)
+        self._reconstruct = program(_reconstruct)
         self._features = program(_features)
         self._clip = program(_denoise_clip)
         self._predict = program(_predict_window)
@@ -60,6 +62,16 @@ class Programs:
           clip_pixels: the same as CLIP's processor makes it.
         """
         return self._encode(self.parameters, reference[None], clip_pixels[None])
+
+    def condition(
+        self, latents: Float[np.ndarray, "h w C"], clip_tokens: Float[np.ndarray, "N D"]
+    ) -> Conditions:
+        """As `encode`, of a portrait's scaled latents and CLIP tokens."""
+        return self._condition(self.parameters, latents[None], clip_tokens[None])
+
+    def reconstruct(self, pictures: Float[np.ndarray, "F H W 3"]) -> UInt8[np.ndarray, "F H W 3"]:
+        """What the autoencoder makes of pictures in [-1, 1]."""
+        return np.asarray(self._reconstruct(self.parameters, pictures))
 
     def denoise_clip(
         self,
@@ -126,6 +138,15 @@ def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
     return model.condition(reference, clip_pixels)
 
 
+def _condition(model: Emoji, latents: Array, clip_tokens: Array) -> Conditions:
+    tokens = model.image_prompt.gather(clip_tokens.astype(jnp.float32))
+    return model.condition_on(latents.astype(jnp.float32), tokens)
+
+
+def _reconstruct(model: Emoji | Autoencoder, pictures: Array) -> Array:
+    return _decode(model, model.vae.encode(pictures), rounding="nearest")
+
+
 def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
     """Conditions with landmark features, and with the unconditional half if there is guidance."""
     motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
@@ -179,6 +200,6 @@ def _denoise_clip(
     return jax.lax.fori_loop(*span, step, state)
 
 
-def _decode(model: Emoji, latents: Array, *, rounding: Rounding) -> Array:
+def _decode(model: Emoji | Autoencoder, latents: Array, *, rounding: Rounding) -> Array:
     pictures = jnp.clip(model.vae.decode(latents) / 2 + 0.5, 0, 1) * 255
     return (jnp.round(pictures) if rounding == "nearest" else pictures).astype(jnp.uint8)

@@ -5,9 +5,8 @@ python -m emoji_jax.sample --ref portrait.png --driving motion.mp4 --out out.mp4
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from tqdm import tqdm
@@ -74,17 +73,22 @@ def main() -> None:
     seed = config.seed if _SEED.value is None else _SEED.value
     motion = dict(config.motion)
     neutral = str(motion["neutral"])
-    sampler = _build(SamplerConfig, "sampler", dict(config.sampler))
-    moving = _build(
+    sampler = config_file.build(SamplerConfig, "sampler", dict(config.sampler))
+    moving = config_file.build(
         MotionConfig,
         "motion",
         motion
         | {
-            "compat": _choice("motion.compat", motion["compat"], ("", "release")) or None,
-            "head_pose": _choice("motion.head_pose", motion["head_pose"], ("relative", "absolute")),
+            "compat": config_file.choice("motion.compat", motion["compat"], ("", "release"))
+            or None,
+            "head_pose": config_file.choice(
+                "motion.head_pose", motion["head_pose"], ("relative", "absolute")
+            ),
             "neutral": int(neutral)
             if neutral.isdecimal()
-            else _choice("motion.neutral", neutral, ("auto",), "auto or a frame's number"),
+            else config_file.choice(
+                "motion.neutral", neutral, ("auto",), "auto or a frame's number"
+            ),
             "frames": motion["frames"] if _FRAMES.value is None else _FRAMES.value,
         },
     )
@@ -97,8 +101,10 @@ def main() -> None:
     animator = Animator.load(
         _CHECKPOINT.value,
         size=size or None,
-        dtype=_choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
-        attention=_choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn")),
+        dtype=config_file.choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
+        attention=config_file.choice(
+            "attention", config.attention, ("auto", "xla", "chunked", "cudnn")
+        ),
     )
     with progress_bars() as progress:
         animation = animator(
@@ -122,20 +128,6 @@ def _look_at(portrait: str, driver: str) -> None:
         Landmarks.load(driver)
     elif not driver.startswith("expression:"):
         open_video(driver)
-
-
-def _build(kind: type, name: str, options: Mapping[str, Any]) -> Any:
-    try:
-        return kind(**options)
-    except TypeError as error:
-        raise UserError(f"config.{name} does not fit: {error}") from None
-
-
-def _choice(name: str, value: str, choices: tuple[str, ...], expected: str = "") -> Any:
-    if value not in choices:
-        expected = expected or f"one of {', '.join(map(repr, choices))}"
-        raise UserError(f"config.{name} is {value!r}; expected {expected}")
-    return value
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ class EmojiConfig:
       vae: autoencoder.
       clip: vision tower of the image prompt.
       image_prompt: Q-Former or patch tokens.
+      pupils: whether landmarks are drawn with pupils (paper, table 2: without them).
+      contour: whether they are drawn with the face's contour (table 2: with it).
+      aligned: whether a driver's landmarks are aligned to the portrait in canonical space, or drawn
+        as they were detected (table 2: 2D landmarks).
     """
 
     preset: str
@@ -42,6 +46,9 @@ class EmojiConfig:
     vae: VAEConfig = VAEConfig()
     clip: CLIPVisionConfig = CLIPVisionConfig()
     image_prompt: ImagePromptConfig = ImagePromptConfig()
+    pupils: bool = True
+    contour: bool = False
+    aligned: bool = True
 
     @classmethod
     def release(cls) -> "EmojiConfig":
@@ -63,7 +70,8 @@ class EmojiConfig:
             size=(128, 128),
             frames=8,
             unet=UNetConfig(
-                in_channels=9,
+                in_channels=17,
+                out_channels=8,
                 channels=(64, 128, 192),
                 attention=(True, True, True),
                 layers=1,
@@ -71,7 +79,7 @@ class EmojiConfig:
                 context=128,
             ),
             landmark_encoder=LandmarkEncoderConfig((16, 32, 64, 96)),
-            vae=VAEConfig((32, 64, 96, 128), layers=1, groups=16),
+            vae=VAEConfig((32, 64, 128), layers=1, latent_channels=8, groups=8, patch=2),
             clip=CLIPVisionConfig(128, 512, 4, 4, image_size=112, patch_size=14, projection_dim=64),
             image_prompt=ImagePromptConfig(queries=8, width=128),
         )
@@ -153,12 +161,24 @@ class Emoji(nnx.Module):
         )
 
 
-def abstract(cfg: EmojiConfig, compute: Compute | None = None) -> tuple[nnx.GraphDef, nnx.State]:
+class Autoencoder(nnx.Module):
+    """The autoencoder alone, under the name it has in `Emoji`: for its own training."""
+
+    def __init__(self, cfg: EmojiConfig, compute: Compute | None = None, *, rngs: Draws):
+        self.vae = VAE(cfg.vae, compute or Compute(), rngs=rngs)
+
+
+Networks = type[Emoji] | type[Autoencoder]
+
+
+def abstract(
+    cfg: EmojiConfig, compute: Compute | None = None, kind: Networks = Emoji
+) -> tuple[nnx.GraphDef, nnx.State]:
     """Structure and shapes of all networks, without memory or time: graph and parameters."""
-    model = nnx.eval_shape(lambda: Emoji(cfg, compute, rngs=Draws(None)))
+    model = nnx.eval_shape(lambda: kind(cfg, compute, rngs=Draws(None)))
     return nnx.split(model)
 
 
-def initialise(cfg: EmojiConfig, compute: Compute | None = None, *, seed: int) -> nnx.State:
+def initialise(cfg: EmojiConfig, *, seed: int, kind: Networks = Emoji) -> nnx.State:
     """Random parameters, the same for a seed on every machine."""
-    return nnx.state(Emoji(cfg, compute, rngs=Draws(seed)), nnx.Param)
+    return nnx.state(kind(cfg, rngs=Draws(seed)), nnx.Param)

@@ -1,0 +1,39 @@
+"""Stage 1 of the tiny model: 128 pixels, frames one by one; every portrait for several frames.
+
+python -m emoji_jax.train --config=configs/tiny_stage1.py --workdir=runs/tiny/stage1 \
+    --config.start=runs/tiny/vae
+
+CLIP is trained too: nobody else has one this small.
+"""
+
+import ml_collections
+
+from emoji_jax import config as config_file
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Stage 1 at a size that a CPU can train."""
+    config = config_file.read("stage1.py", beside=__file__)
+    config.dtype = "float32"
+    config.model.preset = "tiny"
+    config.train.batch_size = 8
+    # The portrait's share of the work is done once for all of them.
+    config.train.frames = 4
+    config.train.remat = False
+    config.train.trainable += ("clip.*",)
+    config.data.workers = 0
+    config.optimiser.learning_rate = 5e-4
+    config.optimiser.warmup = 200
+    config.optimiser.decay = "cosine"
+    config.optimiser.betas = (0.9, 0.99)
+    config.optimiser.average = 0.999
+    # Copying a given frame is learnt at once: most samples are for what is hard.
+    config.animation.known = 0.15
+    config.animation.min_snr = 5.0
+    config.log.validate = 500
+    config.log.grids = 500
+    config.checkpoint.every = 500
+    config.sampler.name = "dpmpp_2m"
+    config.sampler.steps = 12
+    config.sampler.guidance_scale = 1.5
+    return config

@@ -1,0 +1,32 @@
+"""Trains the networks; the same command goes on with a run that was stopped.
+
+python -m emoji_jax.train --config=configs/stage1.py --workdir=runs/stage1
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from emoji_jax import command
+from emoji_jax import config as config_file
+
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run: checkpoints, metrics, pictures, and in the end weights."
+)
+_CONFIG = config_file.flag("stage1.py")
+flags.declare_key_flag("config")
+
+
+def main() -> None:
+    """Does what the flags say."""
+    from emoji_jax.errors import UserError
+    from emoji_jax.training.run import Run
+
+    if not _WORKDIR.value:
+        raise UserError("give --workdir, a folder for what the run writes")
+    Run(_CONFIG.value, Path(_WORKDIR.value)).train()
+    print(f"{_WORKDIR.value}: done")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,1 @@
+"""Training: losses, the two stages and the autoencoder, sharding, checkpoints, logs."""

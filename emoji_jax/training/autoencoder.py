@@ -1,0 +1,76 @@
+"""Training of the autoencoder: pictures to themselves, by way of few numbers."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import einops
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from emoji_jax.models.emoji import Autoencoder
+from emoji_jax.training.losses import per_sample
+
+Pictures = Float[Array, "B H W 3"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig:
+    """What the autoencoder is trained for.
+
+    Attributes:
+      kl: weight of the latents' divergence from a normal distribution, per picture element.
+      expression: how much more an error near the drawn landmarks counts.
+      levels: of the Laplacian pyramid, whose finest levels are edges.
+    """
+
+    kl: float = 1e-6
+    expression: float = 4.0
+    levels: int = 3
+
+
+def _halve(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
+
+
+def pyramid_loss(difference: Pictures, weights: Float[Array, "B H W 1"], levels: int) -> Array:
+    """L1 of a difference and of its details at several scales (arXiv 1707.05776), per sample."""
+    total = per_sample(weights * jnp.abs(difference))
+    for _ in range(levels):
+        coarse = _halve(difference)
+        details = difference - jnp.repeat(jnp.repeat(coarse, 2, 1), 2, 2)
+        total += per_sample(weights * jnp.abs(details))
+        difference, weights = coarse, _halve(weights)
+    return total
+
+
+def loss(
+    model: Autoencoder, batch: Mapping[str, Array], key: PRNGKeyArray, cfg: AutoencoderConfig
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    """Loss of a batch of `pipeline.batches`, and what goes into the log.
+
+    Returns:
+      The loss, and metrics: numbers, and `examples`, the loss of each sample.
+    """
+    frames = batch["frames"].astype(jnp.float32) / 127.5 - 1
+    count, length = frames.shape[:2]
+    pictures = einops.rearrange(frames, "b f h w c -> (b f) h w c")
+    mask = einops.rearrange(batch["expression_mask"], "b f h w c -> (b f) h w c")
+    factor = pictures.shape[1] // mask.shape[1]
+    weights = 1 + cfg.expression * einops.repeat(
+        mask.astype(jnp.float32), "b h w c -> b (h p) (w q) c", p=factor, q=factor
+    )
+    mean, logvar = model.vae.moments(pictures)
+    latents = mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
+    difference = model.vae.decode(latents * model.vae.scaling) - pictures
+    kl = 0.5 * per_sample(jnp.square(mean) + jnp.exp(logvar) - 1 - logvar)
+    examples = pyramid_loss(difference, weights, cfg.levels) + cfg.kl * kl
+    error = jnp.square(difference).mean()
+    return examples.mean(), {
+        "examples": examples.reshape(count, length).mean(1),
+        "loss_l1": jnp.abs(difference).mean() / 2,
+        "loss_kl": kl.mean(),
+        "psnr": 10 * jnp.log10(4 / error),
+        # So that latents can be scaled to a standard deviation of one (`VAEConfig.scaling`).
+        "latent_std": latents.std(),
+    }

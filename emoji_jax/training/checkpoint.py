@@ -1,0 +1,151 @@
+"""Checkpoints of a run: what a step changes, and where the input is, saved beside the training."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from emoji_jax.errors import UserError
+from emoji_jax.training.state import Parameters, TrainState
+
+
+class RunCheckpoints:
+    """The checkpoints under `workdir`, and its frozen parameters, which are written once.
+
+    Args:
+      workdir: of the run.
+      keep: newest checkpoints that are kept, besides the one with the lowest validation loss.
+    """
+
+    def __init__(self, workdir: Path, keep: int):
+        policy = preservation_policy.AnyPreservationPolicy(
+            [
+                preservation_policy.LatestN(keep),
+                preservation_policy.BestN(
+                    get_metric_fn=lambda metrics: metrics["validation_loss"],
+                    reverse=True,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._frozen = workdir.absolute() / "frozen"
+        self._manager = ocp.CheckpointManager(
+            workdir.absolute() / "checkpoints",
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policy, enable_async_checkpointing=True, create=True
+            ),
+        )
+        self._directory = workdir / "checkpoints"
+
+    def steps(self) -> list[int]:
+        """Steps of which there are checkpoints."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, state: TrainState, iterator: Any, validation: Mapping[str, float] | None
+    ) -> None:
+        """Saves beside the training; what went wrong comes up here, in the next call, or in `wait`.
+
+        Args:
+          state: of after the step.
+          iterator: Grain's, or None.
+          validation: metrics by which checkpoints are compared, if there are any.
+
+        Raises:
+          UserError: it can't be written; what was saved before is as it was.
+        """
+        step = int(state.step)
+        parts: dict[str, Any] = {"state": ocp.args.StandardSave(_changing(state))}
+        if iterator is not None:
+            import grain
+
+            parts["data"] = grain.checkpoint.CheckpointSave(iterator)
+        try:
+            if state.frozen and not self._frozen.exists():
+                self._save_frozen(state.frozen)
+            self._manager.save(
+                step, args=ocp.args.Composite(**parts), metrics=dict(validation or {}) or None
+            )
+        except (OSError, ValueError) as error:  # TensorStore reports a full disk as the latter
+            self._fail(error)
+
+    def _save_frozen(self, frozen: Parameters) -> None:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(self._frozen, dict(frozen))
+
+    def _restore_frozen(self, like: Parameters) -> Parameters:
+        if not like:
+            return like
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(self._frozen, _shapes(dict(like)))
+
+    def wait(self) -> None:
+        """Until everything is written.
+
+        Raises:
+          UserError: it can't be written.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        steps = self.steps()
+        kept = f"the last good checkpoint is step {steps[-1]}" if steps else "there is none yet"
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"{self._directory}: no checkpoint can be written ({reason}); {kept}"
+        ) from None
+
+    def restore(self, like: TrainState, iterator: Any, step: int | None = None) -> TrainState:
+        """The newest checkpoint, or that of a step; also sets the iterator back.
+
+        Args:
+          like: a state with shapes, dtypes and shardings, e.g. the one before the first step.
+          iterator: Grain's, or None.
+          step: which one.
+
+        Raises:
+          UserError: there is none, it is damaged, or of another model.
+        """
+        step = self._manager.latest_step() if step is None else step
+        if step not in self._manager.all_steps():
+            found = ", ".join(map(str, self.steps())) or "none"
+            raise UserError(f"{self._directory} has no checkpoint of step {step}; found: {found}")
+        parts: dict[str, Any] = {"state": ocp.args.StandardRestore(_shapes(_changing(like)))}
+        if iterator is not None:
+            import grain
+
+            parts["data"] = grain.checkpoint.CheckpointRestore(iterator)
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
+            frozen = self._restore_frozen(like.frozen)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0][:300]
+            raise UserError(
+                f"{self._directory}: step {step} is damaged or of another configuration: {reason}"
+            ) from None
+        return dataclasses.replace(like, frozen=frozen, **restored["state"])
+
+    def reached_preemption(self, step: int) -> bool:
+        """Whether any process of several was told to stop; the same answer in all of them."""
+        return jax.process_count() > 1 and self._manager.reached_preemption(step)
+
+    def close(self) -> None:
+        """Waits, then lets go of the files."""
+        self._manager.close()
+
+
+def _changing(state: TrainState) -> dict[str, Any]:
+    changing = {"step": state.step, "trained": dict(state.trained), "moments": state.moments}
+    return changing if state.average is None else {**changing, "average": dict(state.average)}
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)

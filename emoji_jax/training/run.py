@@ -1,0 +1,288 @@
+"""A training run: set up or gone on with, then step after step until done or told to stop."""
+
+import dataclasses
+import functools
+import itertools
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from emoji_jax import checkpoint, diffusion, sampling
+from emoji_jax.config import build, choice
+from emoji_jax.data import pipeline
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import Autoencoder, Emoji, EmojiConfig, Networks, abstract
+from emoji_jax.programs import Programs
+from emoji_jax.training import (
+    animation,
+    autoencoder,
+    export,
+    grids,
+    settings,
+    sharding,
+    start,
+    step,
+)
+from emoji_jax.training.checkpoint import RunCheckpoints
+from emoji_jax.training.logs import Log, Speed
+from emoji_jax.training.state import TrainState, create, learning_rate
+from emoji_jax.training.validation import Validation
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained: which networks, for which loss, shown how."""
+
+    kind: Networks
+    loss: step.Loss
+    picture: Callable[[Programs, HostBatch], np.ndarray]
+
+
+def task(config: settings.Config) -> Task:
+    """The task that a configuration names."""
+    if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
+        loss = functools.partial(autoencoder.loss, cfg=settings.autoencoder(config))
+        return Task(Autoencoder, loss, grids.of_autoencoder)
+    loss = functools.partial(
+        animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
+    )
+    sampler = build(sampling.SamplerConfig, "sampler", config.sampler)
+
+    def picture(programs: Programs, batch: HostBatch) -> np.ndarray:
+        frames = dataclasses.replace(sampler, frames=batch["landmarks"].shape[1])
+        return grids.of_animation(programs, batch, frames, config.seed)
+
+    return Task(Emoji, loss, picture)
+
+
+class Run:
+    """One training run, in all processes.
+
+    Args:
+      config: as `configs/base.py` has it.
+      workdir: what is written goes here; if there is a run already, it is gone on with.
+
+    Raises:
+      UserError: a setting that can't be, missing data or weights, or another run's `workdir`.
+    """
+
+    def __init__(self, config: settings.Config, workdir: Path):
+        settings.check(config)
+        self.config, self.workdir = config, workdir
+        self.task = task(config)
+        before = settings.noted(workdir)
+        if before is None:
+            self.cfg = start.adopt(settings.model_config(config), config.start)
+        else:
+            settings.check_same(config, before[0], workdir)
+            self.cfg = before[1]
+        self.mesh = sharding.mesh(config.mesh.fsdp)
+        sharding.check_batch(config.train.batch_size, config.train.accumulate, self.mesh)
+        self.optimiser = settings.optimiser(config)
+        workdir.mkdir(parents=True, exist_ok=True)
+        settings.note(config, self.cfg, workdir)
+        self.checkpoints = RunCheckpoints(workdir, config.checkpoint.keep)
+        self._told_to_stop = False
+
+    @classmethod
+    def of(cls, workdir: Path) -> "Run":
+        """The run that is in a folder, with the options that it was given.
+
+        Raises:
+          UserError: there is none.
+        """
+        found = settings.noted(workdir)
+        if found is None:
+            raise UserError(f"{workdir} has no training run")
+        return cls(found[0], workdir)
+
+    def _batches(self, split: str, cfg: pipeline.PipelineConfig) -> Any:
+        return pipeline.batches(
+            settings.source(self.config, self.cfg, split),
+            cfg,
+            settings.example(self.config, self.cfg),
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+
+    @functools.cached_property
+    def iterator(self) -> Any:
+        """Grain's, of this process's part of each batch."""
+        return self._batches("train", settings.pipeline(self.config))
+
+    @functools.cached_property
+    def validation(self) -> Validation:
+        """Measures the run on held-out clips."""
+        log = self.config.log
+        batch = pipeline.PipelineConfig(
+            self.config.train.batch_size, self.config.seed, shuffle=False
+        )
+        wanted = log.validation_batches if log.validate else min(1, log.grids)
+        batches = itertools.islice(self._batches("validation", batch), wanted) if wanted else ()
+        graph, shapes = self._abstract
+        programs = Programs(self.cfg, graph, shapes)
+        return Validation(self.objective, programs, shapes, self.task.picture, batches, self.mesh)
+
+    @functools.cached_property
+    def _abstract(self) -> tuple[nnx.GraphDef, nnx.State]:
+        compute = settings.compute(self.config, remat=self.config.train.remat)
+        return abstract(self.cfg, compute, self.task.kind)
+
+    @functools.cached_property
+    def objective(self) -> Callable[..., Any]:
+        """The loss as a function of parameters, batch and key."""
+        return step.objective(*self._abstract, self.task.loss)
+
+    def shapes(self) -> TrainState:
+        """The state as shapes with shardings."""
+        flat = checkpoint.flatten(self._abstract[1])
+        state = jax.eval_shape(lambda flat: self._create(flat), flat)
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            state,
+            sharding.of_tree(state, self.mesh),
+        )
+
+    def _create(self, parameters: Any) -> TrainState:
+        train = self.config.train
+        return create(parameters, train.trainable, self.optimiser, train.steps)
+
+    def state(self) -> TrainState:
+        """The state to begin with: of the newest checkpoint, or before the first step."""
+        # Made first: they tell of missing data and of bad patterns before anything is read.
+        iterator, shapes = self.iterator, self.shapes()
+        if self.checkpoints.steps():
+            return self.checkpoints.restore(shapes, iterator)
+        flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
+        state = self._create(sharding.place(flat, self.mesh))
+        # Counters, which the optimiser makes of nothing, are on one device only.
+        return jax.tree.map(
+            lambda x, like: x if x.ndim else jax.device_put(x, like.sharding), state, shapes
+        )
+
+    def train(self) -> None:
+        """Steps until there are enough, or SIGTERM; saves in either case.
+
+        Raises:
+          UserError: the loss is no number, the input fails, or nothing can be written.
+        """
+        if jax.process_count() == 1:  # several processes agree on when to stop
+            signal.signal(signal.SIGTERM, self._on_signal)
+        state = self.state()
+        self.log = Log(self.workdir, int(state.step))
+        try:
+            state = self._steps(state)
+            self.checkpoints.wait()
+            if int(state.step) >= self.config.train.steps:
+                export.write(self.workdir / checkpoint.WEIGHTS, self.finished(state), state.best)
+        finally:
+            self.log.close()
+            self.checkpoints.close()
+
+    def finished(self, state: TrainState) -> EmojiConfig:
+        """The configuration of the weights: an autoencoder's also says how wide its latents are."""
+        if self.task.kind is Emoji:
+            return self.cfg
+        deviation = self.validation(state)["validation_latent_std"]
+        vae = dataclasses.replace(self.cfg.vae, scaling=1 / deviation)
+        return dataclasses.replace(self.cfg, vae=vae)
+
+    def _on_signal(self, *_: object) -> None:
+        self._told_to_stop = True
+
+    def _steps(self, state: TrainState) -> TrainState:
+        train, every = self.config.train, self.config.log
+        update = step.make(
+            self.objective,
+            self.optimiser,
+            self.mesh,
+            steps=train.steps,
+            accumulate=train.accumulate,
+        )
+        key = jax.random.key(self.config.seed)
+        rate: Any = learning_rate(self.optimiser, train.steps)
+        speed, unchecked = None, None
+        for number in range(int(state.step) + 1, train.steps + 1):
+            batch = self._next_batch(number, state)
+            placed = sharding.place_batch(batch, self.mesh)
+            speed = speed or Speed(self._flops(state, placed, key))
+            state, metrics = update(state, placed, key)
+            # The step before is looked at while this one runs.
+            self._check(unchecked)
+            unchecked = (number, metrics, batch)
+            stop = self._told_to_stop or self.checkpoints.reached_preemption(number)
+            save = stop or number == train.steps or number % self.config.checkpoint.every == 0
+            validate = bool(every.validate) and number % every.validate == 0
+            draw = bool(every.grids) and number % every.grids == 0
+            told = {}
+            if number % every.every == 0:
+                told = {**_numbers(metrics), "lr": float(rate(number - 1)), **speed(number)}
+            if save or validate or draw:
+                self._check(unchecked)
+                told |= self.validation(state) if validate else {}
+            if told:
+                self.log.write(number, told)
+            if draw:
+                picture = self.validation.picture(state, every.grid_clips, every.grid_frames)
+                self.log.picture(number, "validation", picture)
+            if save:
+                self.checkpoints.save(state, self.iterator, told if validate else None)
+            if save or validate or draw:
+                speed.skip(number)
+            if stop:
+                break
+        return state
+
+    def _next_batch(self, number: int, state: TrainState) -> HostBatch:
+        try:
+            return next(self.iterator)
+        except (OSError, RuntimeError, ValueError) as error:
+            if number - 1 not in (0, *self.checkpoints.steps()):
+                self.checkpoints.save(state, self.iterator, None)
+                self.checkpoints.wait()
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise UserError(
+                f"step {number}: the input fails ({reason[:300]}); saved as of step {number - 1}, "
+                "from where the same command goes on"
+            ) from None
+
+    def _check(self, done: tuple[int, step.Metrics, HostBatch] | None) -> None:
+        """Raises a UserError if a step's loss or gradient was no number."""
+        if done is None:
+            return
+        number, metrics, batch = done
+        values = {name: float(metrics[name]) for name in ("loss", "grad_norm")}
+        if np.isfinite(list(values.values())).all():
+            return
+        clips, examples = batch["clip"], np.asarray(metrics["examples"])
+        ours = examples.reshape(jax.process_count(), -1)[jax.process_index()]
+        bad = clips[~np.isfinite(ours)] if not np.isfinite(ours).all() else clips
+        told = " and ".join(f"{name} {value}" for name, value in values.items())
+        saved = self.checkpoints.steps()
+        raise UserError(
+            f"step {number}: {told}, of clips {', '.join(map(str, bad[:16]))}; "
+            + (f"the last good checkpoint is step {saved[-1]}" if saved else "nothing is saved yet")
+        )
+
+    def _flops(self, state: TrainState, batch: step.Batch, key: jax.Array) -> float:
+        """Arithmetic of a step, without what is recomputed to save memory."""
+        compute = settings.compute(self.config, remat=False)
+        graph, shapes = abstract(self.cfg, compute, self.task.kind)
+        parts = self.config.train.accumulate
+        part = {
+            name: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype)
+            for name, x in batch.items()
+        }
+        function = step.objective(graph, shapes, self.task.loss)
+        return parts * step.flops(function, state.trained, state.frozen, part, key)
+
+
+def _numbers(metrics: step.Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if name != "examples"}

@@ -1,0 +1,203 @@
+"""From a configuration to what the parts of a run take; mistakes are told before it starts."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from emoji_jax import checkpoint
+from emoji_jax.config import build, choice
+from emoji_jax.data import sources
+from emoji_jax.data.pipeline import PipelineConfig, Source
+from emoji_jax.data.transforms import ExampleConfig
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import PRESETS, EmojiConfig
+from emoji_jax.models.layers import Compute
+from emoji_jax.training.animation import AnimationConfig
+from emoji_jax.training.autoencoder import AutoencoderConfig
+from emoji_jax.training.state import OptimiserConfig
+
+# Synthetic people from here on are for validation, and from twice that on for tests.
+_HELD_OUT = 10**9
+# What may be changed when a run is gone on with, and so may every section's number of steps.
+_FREE = ("checkpoint", "log", "mesh", "start", "attention", "sampler", "motion")
+
+_NOTE = "config.json"
+
+Config = Any  # ml_collections.ConfigDict, of which type checkers can't know the options
+
+
+def positive(config: Config, *names: str) -> None:
+    """Raises a UserError unless the options of these dotted names are at least 1."""
+    for name in names:
+        value: Any = config
+        for part in name.split("."):
+            value = value[part]
+        if value < 1:
+            raise UserError(f"config.{name} is {value}; expected at least 1")
+
+
+def check(config: Config) -> None:
+    """Raises a UserError where a number can't be."""
+    positive(
+        config,
+        "train.steps",
+        "train.batch_size",
+        "train.frames",
+        "train.accumulate",
+        "checkpoint.every",
+        "checkpoint.keep",
+        "log.every",
+        "data.synthetic_clips",
+        "data.synthetic_frames",
+    )
+
+
+def note(config: Config, cfg: EmojiConfig, workdir: Path) -> None:
+    """Writes the options of a run, and its networks, into `config.json`."""
+    if jax.process_index():
+        return
+    path = workdir / _NOTE
+    unfinished = path.with_suffix(".unfinished")
+    told = {"options": config.to_dict(), "networks": dataclasses.asdict(cfg)}
+    unfinished.write_text(json.dumps(told, indent=1) + "\n")
+    unfinished.rename(path)
+
+
+def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
+    """What `note` wrote, or None if there is no run yet.
+
+    Raises:
+      UserError: it can't be read.
+    """
+    path = workdir / _NOTE
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        options = ml_collections.ConfigDict(_tuples(told["options"]))
+        return options, checkpoint.parse_config(told["networks"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read as a training run's: {error}") from None
+
+
+def check_same(config: Config, before: Config, workdir: Path) -> None:
+    """Raises a UserError if options have changed that may not."""
+    ours, theirs = config.to_dict(), before.to_dict()
+    changed = [
+        name
+        for name in ours
+        if name not in _FREE and _but_steps(ours[name]) != _but_steps(theirs.get(name))
+    ]
+    if changed:
+        raise UserError(
+            f"{workdir} has a run with other options: {', '.join(changed)}; give another "
+            f"--workdir, or the options that {workdir / _NOTE} has"
+        )
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists where a configuration has tuples."""
+    if isinstance(value, dict):
+        return {name: _tuples(x) for name, x in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _but_steps(section: Any) -> Any:
+    return {**section, "steps": 0} if isinstance(section, dict) else section
+
+
+def model_config(config: Config) -> EmojiConfig:
+    """The networks that shall be trained."""
+    options = config.model
+    cfg = PRESETS[choice("model.preset", options.preset, tuple(PRESETS))]()
+    latents = cfg.unet.out_channels
+    unet = dataclasses.replace(
+        cfg.unet,
+        motion=options.motion,
+        in_channels=2 * latents + 1 if options.progressive else latents,
+    )
+    return dataclasses.replace(
+        cfg,
+        size=tuple(config.size) or cfg.size,
+        frames=config.train.frames if options.motion else 1,
+        unet=unet,
+        pupils=options.pupils,
+        contour=options.contour,
+        aligned=options.aligned,
+    )
+
+
+def compute(config: Config, *, remat: bool) -> Compute:
+    """How the networks shall compute."""
+    dtype = choice("dtype", config.dtype, ("float32", "bfloat16", "float16"))
+    attention = choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn"))
+    return Compute(jnp.dtype(dtype), attention, remat)
+
+
+def optimiser(config: Config) -> OptimiserConfig:
+    """The optimiser's settings."""
+    choice("optimiser.decay", config.optimiser.decay, ("constant", "cosine"))
+    return build(OptimiserConfig, "optimiser", config.optimiser)
+
+
+def animation(config: Config) -> AnimationConfig:
+    """The settings of the two stages' loss."""
+    return build(AnimationConfig, "animation", config.animation)
+
+
+def autoencoder(config: Config) -> AutoencoderConfig:
+    """The settings of the autoencoder's loss."""
+    return build(AutoencoderConfig, "autoencoder", config.autoencoder)
+
+
+def example(config: Config, cfg: EmojiConfig) -> ExampleConfig:
+    """What an example is made of, for networks like these."""
+    height, width = cfg.size
+    if height != width or height % cfg.vae.factor:
+        raise UserError(
+            f"size is {cfg.size}; training expects squares of a multiple of {cfg.vae.factor} pixels"
+        )
+    return ExampleConfig(
+        frames=config.train.frames,
+        size=height,
+        factor=cfg.vae.factor,
+        clip_size=cfg.clip.image_size,
+        pupils=cfg.pupils,
+        contour=cfg.contour,
+        **config.example,
+    )
+
+
+def pipeline(config: Config) -> PipelineConfig:
+    """How batches of the training split are made."""
+    return PipelineConfig(config.train.batch_size, config.seed, workers=config.data.workers)
+
+
+def source(config: Config, cfg: EmojiConfig, split: str) -> Source:
+    """The clips of a split: train, validation or test.
+
+    Raises:
+      UserError: no such folder, or weights that don't belong to the sources.
+    """
+    data = config.data
+    weights = tuple(data.weights) or (1.0,) * len(data.sources)
+    if not data.sources or len(weights) != len(data.sources) or min(weights) <= 0:
+        raise UserError(
+            f"data.sources is {data.sources} and data.weights {data.weights}; expected at least "
+            "one source, and a positive weight for each or none at all"
+        )
+    first = {"train": 0, "validation": _HELD_OUT, "test": 2 * _HELD_OUT}[split]
+    found: list[Source] = [
+        sources.Synthetic(
+            config.seed, first, data.synthetic_clips, data.synthetic_frames, cfg.size[0]
+        )
+        if name == "synthetic"
+        else sources.Prepared(name, split)
+        for name in data.sources
+    ]
+    return found[0] if len(found) == 1 else sources.Mixture(found, weights)

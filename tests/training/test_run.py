@@ -1,0 +1,298 @@
+"""Whole runs with small networks: stages, resuming, stopping, mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from emoji_jax import checkpoint
+from emoji_jax.data import pipeline, sources
+from emoji_jax.errors import UserError
+from emoji_jax.training import animation
+from emoji_jax.training.run import Run
+from tests.training import small
+
+pytest.importorskip("tensorflow_datasets")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS.mark_as_parsed()  # Grain's workers ask for them
+
+
+def lines(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in lines(workdir) if "loss" in line}
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "vae"
+    config = small.get_config("vae")
+    config.log.validate, config.log.grids = 2, 4
+    Run(config, workdir).train()
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def stage1(vae) -> Path:
+    workdir = vae.with_name("stage1")
+    config = small.get_config("stage1")
+    config.start = (str(vae),)
+    config.log.validate, config.log.grids = 2, 4
+    Run(config, workdir).train()
+    return workdir
+
+
+def test_the_autoencoders_run_says_how_wide_latents_are(vae):
+    cfg = checkpoint.read_config(checkpoint.find(vae))
+    deviation = [line for line in lines(vae) if "validation_latent_std" in line][-1]
+    np.testing.assert_allclose(1 / cfg.vae.scaling, deviation["validation_latent_std"], rtol=1e-4)
+
+
+def test_stage_1_has_the_autoencoder_it_started_from(vae, stage1):
+    assert checkpoint.read_config(checkpoint.find(stage1)).vae == (
+        checkpoint.read_config(checkpoint.find(vae)).vae
+    )
+    before, after = (_network(run, "vae") for run in (vae, stage1))
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def _network(run: Path, network: str) -> dict[str, np.ndarray]:
+    directory = checkpoint.find(run) / network
+    shapes = checkpoint.shapes(directory)
+    wanted = {n: jax.ShapeDtypeStruct(s, np.float32) for n, s in shapes.items()}
+    return {name: np.asarray(x) for name, x in checkpoint.restore(directory, wanted).items()}
+
+
+def test_logs_and_pictures(stage1):
+    found = lines(stage1)
+    assert [line["step"] for line in found] == [1, 2, 3, 4]
+    assert {"loss", "loss_ldm", "loss_ffg", "grad_norm", "lr", "ldm_expression"} <= set(found[0])
+    assert {"steps_per_s", "flops_per_s", "validation_loss"} <= set(found[3])
+    assert [path.name for path in (stage1 / "samples").iterdir()] == ["validation_0000004.png"]
+    assert any((stage1 / "tensorboard").iterdir())
+    assert json.loads((stage1 / "config.json").read_text())["options"]["train"]["steps"] == 4
+
+
+def test_stage_2_trains_motion_modules_and_nothing_else(stage1, tmp_path):
+    config = small.get_config("stage2")
+    config.start = (str(stage1),)
+    run = Run(config, tmp_path / "stage2")
+    before = run.state()
+    start = {name: np.asarray(x) for name, x in before.best.items()}
+    assert all(".motion_modules." in name for name in before.trained)
+    run.train()
+    after = Run(config, tmp_path / "stage2").state()
+    assert int(after.step) == 4
+    for name, x in after.best.items():
+        same = np.array_equal(start[name], np.asarray(x))
+        assert same == (name in before.frozen), name
+    # The spatial networks are stage 1's.
+    unet = _network(stage1, "unet")
+    for name, x in unet.items():
+        np.testing.assert_array_equal(after.frozen[f"unet.{name}"], x)
+    model = checkpoint.load(tmp_path / "stage2")[0]
+    assert model.unet.motion and model.frames == 4
+
+
+def test_going_on_is_as_if_never_stopped(stage1, tmp_path):
+    def config(steps: int):
+        config = small.get_config("stage1")
+        config.start, config.train.steps = (str(stage1),), steps
+        config.optimiser.average = 0.9
+        return config
+
+    Run(config(6), tmp_path / "whole").train()
+    Run(config(3), tmp_path / "parts").train()
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss": 99.0}\n{"step": 5, "lo')  # of a run that was killed
+    Run(config(6), tmp_path / "parts").train()
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    for network in ("unet", "image_prompt"):
+        whole, parts = (_network(tmp_path / run, network) for run in ("whole", "parts"))
+        for name in whole:
+            np.testing.assert_array_equal(whole[name], parts[name])
+
+
+def test_other_options_are_refused(stage1):
+    config = small.get_config("stage1")
+    config.optimiser.learning_rate = 0.5
+    with pytest.raises(UserError, match="other options: optimiser"):
+        Run(config, stage1)
+
+
+@pytest.mark.parametrize(
+    ("section", "option", "value", "message"),
+    [
+        ("train", "batch_size", 0, "batch_size is 0"),
+        ("train", "accumulate", 3, "expected a multiple of 3"),
+        ("train", "trainable", ("unet.nothing",), "no parameter is called"),
+        ("train", "task", "dance", "expected one of 'animation', 'autoencoder'"),
+        ("model", "preset", "huge", "expected one of 'tiny'"),
+        ("data", "sources", ("nowhere",), "nowhere has no prepared clips"),
+        ("data", "weights", (1.0, 2.0), "data.weights"),
+        ("mesh", "fsdp", 3, "mesh.fsdp is 3"),
+        ("optimiser", "decay", "sometimes", "optimiser.decay"),
+        ("sampler", "wings", 2, "config.sampler does not fit"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path, section, option, value, message):
+    config = small.get_config("stage1")
+    config.unlock()
+    config[section][option] = value
+    with pytest.raises(UserError, match=message):
+        Run(config, tmp_path / "run").state()
+
+
+def test_a_start_without_weights(tmp_path):
+    config = small.get_config("stage1")
+    config.start = (str(tmp_path),)
+    with pytest.raises(UserError, match="is no checkpoint"):
+        Run(config, tmp_path / "run").state()
+
+
+def later_clip(config, tmp_path: Path) -> int:
+    """A clip that comes up in the fourth step for the first time."""
+    config.data.synthetic_clips = 48
+    run = Run(config, tmp_path / "order")
+    seen = [next(run.iterator)["clip"] for _ in range(4)]
+    assert not set(seen[3]) & set(np.concatenate(seen[:3]))
+    return int(seen[3][5])
+
+
+def test_no_number_stops_the_run(monkeypatch, tmp_path):
+    config = small.get_config("stage1")
+    config.train.steps = 6
+    bad = later_clip(config, tmp_path)
+    loss, example = animation.loss, pipeline.example
+
+    def broken_loss(model, batch, key, *args, **options):
+        value, metrics = loss(model, batch, key, *args, **options)
+        dark = batch["landmarks"].reshape(len(batch["landmarks"]), -1).max(1) == 0
+        examples = jax.numpy.where(dark, jax.numpy.nan, metrics["examples"])
+        return value + 0 * examples.sum(), metrics | {"examples": examples}
+
+    def broken_example(footage, rng, cfg):
+        made = dict(example(footage, rng, cfg))
+        return made | {"landmarks": made["landmarks"] * (footage.index != bad)}
+
+    monkeypatch.setattr(animation, "loss", broken_loss)
+    monkeypatch.setattr(pipeline, "example", broken_example)
+    with pytest.raises(UserError, match="step 4: loss nan") as error:
+        Run(config, tmp_path / "run").train()
+    assert f"of clips {bad};" in str(error.value)
+    assert "last good checkpoint is step 2" in str(error.value)
+
+
+def test_input_that_fails_loses_nothing(monkeypatch, tmp_path):
+    config = small.get_config("stage1")
+    config.train.steps, config.checkpoint.every = 6, 100
+    bad = later_clip(config, tmp_path)
+    get = sources.Synthetic.__getitem__
+
+    def broken(self, index):
+        if index == bad:
+            raise FileNotFoundError("shard-00003 is gone")
+        return get(self, index)
+
+    with monkeypatch.context() as context, pytest.raises(UserError) as error:
+        context.setattr(sources.Synthetic, "__getitem__", broken)
+        Run(config, tmp_path / "run").train()
+    message = "step 4: the input fails (shard-00003 is gone); saved as of step 3"
+    assert str(error.value).startswith(message)
+    Run(config, tmp_path / "run").train()  # it is there again
+    assert sorted(losses(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Starts `python -m emoji_jax.train` on the small networks."""
+
+    def start(workdir: Path, *options: str) -> subprocess.Popen:
+        config = Path(__file__).with_name("small.py")
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "emoji_jax.train"),
+                *(f"--config={config}:stage1", f"--workdir={workdir}"),
+                *options,
+            ],
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def wait_for_step(workdir: Path, step: int, process: subprocess.Popen) -> None:
+    for _ in range(600):
+        if (workdir / "metrics.jsonl").is_file() and step in losses_so_far(workdir):
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.2)
+    raise AssertionError("it takes too long")
+
+
+def losses_so_far(workdir: Path) -> dict[int, float]:
+    text = (workdir / "metrics.jsonl").read_text()
+    whole = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return {line["step"]: line["loss"] for line in whole}
+
+
+def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
+    steps = ["--config.train.steps=60", "--config.checkpoint.every=4"]
+    whole = command(tmp_path / "whole", *steps)
+    assert whole.wait() == 0, whole.communicate()[0]
+    run = tmp_path / "run"
+    process = command(run, *steps)
+    wait_for_step(run, 10, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process = command(run, *steps)
+    wait_for_step(run, 20, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0, process.communicate()[0]
+    stopped = max(losses(run))
+    assert not (run / "weights").exists()
+    assert stopped < 60
+    process = command(run, *steps)
+    assert process.wait() == 0, process.communicate()[0]
+    assert losses(run) == losses(tmp_path / "whole")
+    assert (run / "weights" / "config.json").is_file()
+
+
+def test_command_line_mistakes(command, tmp_path):
+    process = command(
+        tmp_path / "run", "--config.train.batch_size=7", "--config.train.accumulate=2"
+    )
+    out = process.communicate()[0]
+    assert process.returncode == 2
+    assert out.strip().splitlines()[-1].startswith("error: train.batch_size is 7")
+
+
+def test_overfits_one_clip(vae, tmp_path):
+    config = small.get_config("stage1")
+    config.start = (str(vae),)
+    config.data.synthetic_clips = 1
+    config.train.steps, config.train.frames, config.log.every = 300, 4, 50
+    config.optimiser.learning_rate = 2e-3
+    config.example.zoom, config.example.colour = 1.0, 0.0
+    config.animation.known = 0.0
+    config.checkpoint.every = 1000
+    Run(config, tmp_path / "run").train()
+    found = losses(tmp_path / "run")
+    assert found[300] < 0.4 * found[50]

@@ -1,0 +1,70 @@
+"""The same step on one device and on eight, in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from absl import flags
+import jax
+flags.FLAGS.mark_as_parsed()
+from tests.training import small
+from emoji_jax.training.run import Run
+task, fsdp, accumulate, workdir = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+config = small.get_config(task)
+config.mesh.fsdp, config.train.accumulate = fsdp, accumulate
+config.train.steps, config.checkpoint.every = 3, 100
+config.log.validate = 3
+run = Run(config, Path(workdir))
+run.train()
+lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+kernel = run.state().trained[sorted(run.state().trained)[0]]
+divided = [x for x in run.state().trained.values() if not x.sharding.is_fully_replicated]
+numbers = {name: [line.get(name) for line in lines] for name in ("loss", "grad_norm")}
+print(json.dumps({
+    "devices": jax.device_count(), "divided": len(divided), **numbers,
+    "validation": lines[-1]["validation_loss"],
+}))
+"""
+
+
+def run(tmp_path, task: str, devices: int, fsdp: int = 1, accumulate: int = 1) -> dict:
+    name = f"{task}-{devices}-{fsdp}-{accumulate}"
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, task, str(fsdp), str(accumulate), str(tmp_path / name)],
+        env=os.environ
+        | {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "PYTHONPATH": os.getcwd(),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    found = json.loads(result.stdout.strip().splitlines()[-1])
+    assert found["devices"] == devices
+    return found
+
+
+@pytest.mark.parametrize("task", ["stage1", pytest.param("stage2", marks=pytest.mark.heavy)])
+def test_devices_agree(tmp_path, task):
+    one = run(tmp_path, task, 1)
+    others = [run(tmp_path, task, 8), run(tmp_path, task, 8, fsdp=4)]
+    if task == "stage2":
+        others += [run(tmp_path, task, 2)]
+    for other in others:
+        for name in ("loss", "grad_norm"):
+            assert other[name] == pytest.approx(one[name], rel=2e-4), name
+        assert other["validation"] == pytest.approx(one["validation"], rel=2e-4)
+    assert one["divided"] == others[0]["divided"] == 0
+    assert others[1]["divided"] > 20  # parameters lie on several devices
+
+
+def test_accumulation_trains(tmp_path):
+    parts = run(tmp_path, "stage1", 2, fsdp=2, accumulate=2)
+    assert all(0 < x < 10 for x in parts["loss"])
