@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from emoji_jax.data import clips, encoded, shards, synthetic
+from emoji_jax.data.parts import Part, PartWriter
 from emoji_jax.data.pipeline import Source
 from emoji_jax.data.sources import Prepared, Synthetic
 from emoji_jax.data.transforms import ExampleConfig, example
@@ -126,10 +127,10 @@ def write(out: Path, records: list[bytes], layout: Any) -> None:
     """A dataset of records, each in a part of its own."""
     parts = []
     for index, record in enumerate(records):
-        with shards.PartWriter(out / "parts" / "00" / f"{index}.part") as part:
+        with PartWriter(out / "parts" / "00" / f"{index}.part") as part:
             part.add(record)
             part.finish({"reason": ""})
-        parts.append(shards.Part.read(part.path))
+        parts.append(Part.read(part.path))
     shards.finish(out, parts, ["train"] * len(parts), "benchmark", 2**29, layout)
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from emoji_jax import checkpoint, command
 from emoji_jax import config as config_file
 from emoji_jax.data import clips, encoded, shards
+from emoji_jax.data.parts import Part, PartWriter, locked, writing
 from emoji_jax.data.sources import Prepared, splits
 from emoji_jax.data.transforms import cut
 from emoji_jax.errors import UserError
@@ -143,7 +144,7 @@ def _read(source: Prepared, index: int, out: Path, config: encoded.EncodedConfig
     digest.update("\n".join(clips.text(record[name]) for name in clips.TEXTS).encode())
     name = digest.hexdigest()[:32]
     path = out / "parts" / name[:2] / f"{name}.part"
-    if shards.Part.read(path):
+    if Part.read(path):
         return Work(path, record)
     frames = clips.decode_frames(record, range(len(record["frames"])))
     pictures = np.stack([cut(frame, config.size) for frame in frames])
@@ -175,7 +176,7 @@ def _write(work: Work, encoder: Encoder, layout: Any) -> None:
     record = encoded.encode(work.record, latents, references, tokens)
     report = {"input": name, **{key: record[key] for key in clips.TEXTS if key != "name"}}
     report |= {"status": "kept", "reason": "", "clips": 1, "frames": len(latents)}
-    with shards.PartWriter(work.path) as part:
+    with PartWriter(work.path) as part:
         part.add(clips.pack(record, layout))
         part.finish(report)
 
@@ -205,17 +206,17 @@ def encode(data: Path, out: Path, encoder: Encoder, *, threads: int, name: str, 
         raise UserError(f"{out} has a dataset of pictures; give another --out")
     work = [(source, i) for source in sources.values() for i in range(len(source))]
     layout, paths = encoded.features(), list[Path]()
-    with shards.locked(out):
+    with locked(out):
         ahead = _ahead(work, threads, out, encoder.config)
         for item in tqdm(ahead, desc="clips", total=len(work), file=sys.stderr):
             if item.pictures is not None:
                 _write(item, encoder, layout)
             paths.append(item.path)
-        parts = [part for path in paths if (part := shards.Part.read(path))]
+        parts = [part for path in paths if (part := Part.read(path))]
         if len(parts) < len(paths):
             raise RuntimeError(f"{len(paths) - len(parts)} parts are missing after the run")
         of_split = [split for split, source in sources.items() for _ in range(len(source))]
-        with shards.writing(out):
+        with writing(out):
             encoder.config.write(out)
         shards.finish(out, parts, of_split, name, size, layout)
     return len(parts)

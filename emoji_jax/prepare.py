@@ -46,7 +46,8 @@ def main() -> None:
     from emoji_jax.data import clips, prepare, shards
     from emoji_jax.data.crop import CropConfig
     from emoji_jax.data.datasets import ReaderConfig
-    from emoji_jax.data.shards import Part, Split
+    from emoji_jax.data.parts import Part, locked
+    from emoji_jax.data.shards import Split
     from emoji_jax.data.tracking import TrackConfig
 
     config = _CONFIG.value
@@ -60,19 +61,21 @@ def main() -> None:
     reader = _build(ReaderConfig, "reader", config.reader)
     videos, out = Path(_VIDEOS.value) if _VIDEOS.value else None, Path(_OUT.value)
     units = prepare.find_units(videos, _DATASET.value, reader)
-    with shards.locked(out):
+    with locked(out):
         paths = [prepare.part_path(out, unit, wanted) for unit in units]
+        found = {path: Part.read(path) for path in paths}
         missing = [
             (unit, path)
             for unit, path in zip(units, paths, strict=True)
-            if (part := Part.read(path)) is None or part.report.get("retry")
+            if (part := found[path]) is None or part.report.get("retry")
         ]
         print(f"{len(units)} inputs, {len(missing)} to do", file=sys.stderr)
         workers = _WORKERS.value
         if workers is None:
             workers = len(os.sched_getaffinity(0))
         prepare.run(missing, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value)
-        parts = [part for path in paths if (part := Part.read(path)) is not None]
+        found |= {path: Part.read(path) for _, path in missing}
+        parts = [part for part in found.values() if part is not None]
         if len(parts) < len(paths):
             raise RuntimeError(f"{len(paths) - len(parts)} parts are missing after the run")
         splits = shards.assign(parts, split)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emoji_jax.data import clips, prepare
+from emoji_jax.data import clips, cutting
 from emoji_jax.data.crop import CropConfig
 from emoji_jax.data.datasets import Unit
 from emoji_jax.data.sources import Prepared, PreparedClip, Synthetic
@@ -33,9 +33,9 @@ GAP = 3
 def prepared(source: Path) -> PreparedClip:
     """The first clip of a video, or of a folder of stills, as preparation makes it."""
     unit = Unit("clip", str(source), identity="", licence="", source="")
-    wanted = prepare.PrepareConfig(crop=CropConfig(size=SIZE))
+    wanted = cutting.PrepareConfig(crop=CropConfig(size=SIZE))
     with Detector() as detector:
-        clip = next(prepare.make_clips(unit, detector.detect_all, wanted, {}))
+        clip = next(cutting.make_clips(unit, detector.detect_all, wanted, {}))
     return PreparedClip(clips.encode(clip))
 
 

@@ -95,7 +95,8 @@ def _watched(stderr: int) -> Iterator[str]:
 
     def ended(args: threading.ExceptHookArgs) -> None:
         if "Worker subprocess exited" not in str(args.exc_value):
-            return before(args)
+            before(args)
+            return
         message = (
             "error: a worker process was killed, perhaps for want of memory; run the same command "
             "again, with fewer --workers: what is done is kept\n"
@@ -145,21 +146,24 @@ def _quietly() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def progress(paths: list[Path]) -> Iterator[None]:
+def progress(paths: Sequence[Path]) -> Iterator[None]:
     """Shows how many of the files exist, whoever makes them."""
     ended = threading.Event()
-    left = {path for path in paths if not path.exists()}  # others are made again
+    folders = {path.parent for path in paths}
+    left = {path.name for path in paths} - _names(folders)  # others are made again
     stderr = os.fdopen(os.dup(2), "w")  # Beam's is put away
     bar = tqdm(desc="inputs", total=len(paths), initial=len(paths) - len(left), file=stderr)
 
     def watch() -> None:
         with stderr, bar:
-            last = False
+            last, pause = False, 2.0
             while not last:
-                last = ended.wait(2)
-                done = {path for path in left if path.exists()}
+                last, start = ended.wait(pause), time.monotonic()
+                done = left & _names(folders)
                 left.difference_update(done)
                 bar.update(len(done))
+                # Of very many files, or on a slow disk, looking must not become the work.
+                pause = max(2.0, 20 * (time.monotonic() - start))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -168,3 +172,12 @@ def progress(paths: list[Path]) -> Iterator[None]:
     finally:
         ended.set()
         watcher.join()
+
+
+def _names(folders: Iterable[Path]) -> set[str]:
+    """Of the files in them; asking for each file by itself would take much longer."""
+    names: set[str] = set()
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            names.update(os.listdir(folder))
+    return names

@@ -14,27 +14,19 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from tqdm import tqdm
 
-from emoji_jax.data import shards
-from emoji_jax.data.clips import Clip, encode_picture, features, serialise
-from emoji_jax.data.crop import CropConfig, choose_box, crop, crop_landmarks, roll
+from emoji_jax.data.clips import features, serialise
+from emoji_jax.data.cutting import Detect, PrepareConfig, make_clips
 from emoji_jax.data.datasets import DRAWN, ReaderConfig, Unit, readers
-from emoji_jax.data.tracking import TrackConfig, Tracker
+from emoji_jax.data.parts import CannotWriteError, PartWriter
 from emoji_jax.errors import UserError
-from emoji_jax.images import Picture
-from emoji_jax.landmarks import Detector, Landmarks
-from emoji_jax.video import open_video
+from emoji_jax.landmarks import Detector
 
-Detect = Callable[[Picture], list[Landmarks]]
-
-_FORMAT = 1  # of parts; those of another one are made again
 _STOP = "\x1fstop\x1f"
 # Of a disk at the other end of a network, these may pass.
 _TRANSIENT = {
@@ -45,40 +37,6 @@ _TRANSIENT = {
     )
     if hasattr(errno, name)
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class PrepareConfig:
-    """What is made of the inputs.
-
-    Attributes:
-      track: what counts as one clip.
-      crop: how clips are cropped.
-      picture_format: of the frames, jpeg or webp.
-      quality: of the frames, up to 100.
-      attempts: at reading an input from a disk that fails for a moment.
-      pause: seconds before the second attempt; doubled before each further one.
-    """
-
-    track: TrackConfig = dataclasses.field(default_factory=TrackConfig)
-    crop: CropConfig = dataclasses.field(default_factory=CropConfig)
-    picture_format: str = "jpeg"
-    quality: int = 92
-    attempts: int = 4
-    pause: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.picture_format not in ("jpeg", "webp") or not 1 <= self.quality <= 100:
-            raise UserError(
-                f"config.pictures asks for {self.picture_format!r} of quality {self.quality}; "
-                "expected jpeg or webp, and 1 to 100"
-            )
-
-    def fingerprint(self) -> str:
-        """Changes with whatever changes the records."""
-        options = dataclasses.asdict(self)
-        del options["attempts"], options["pause"]
-        return json.dumps([_FORMAT, options], sort_keys=True)
 
 
 def find_units(root: Path | None, dataset: str, config: ReaderConfig) -> list[Unit]:
@@ -126,91 +84,9 @@ def part_path(out: Path, unit: Unit, config: PrepareConfig) -> Path:
         status = os.stat(unit.path)
         stamp = [status.st_size, status.st_mtime_ns]
     placeless = dataclasses.replace(unit, path="")  # the folder may be moved
-    described = json.dumps([dataclasses.astuple(placeless), stamp, config.fingerprint()])
+    described = json.dumps([dataclasses.astuple(placeless), stamp, config.fingerprint])
     digest = hashlib.sha256(described.encode("utf-8", "backslashreplace")).hexdigest()[:32]
     return out / "parts" / digest[:2] / f"{digest}.part"
-
-
-def frames_of(unit: Unit) -> Iterator[tuple[Picture, float]]:
-    """The frames of an input that its reader points at, and when each is shown.
-
-    Raises:
-      UserError: they can't be read, or there are none.
-    """
-    count = 0
-    start, end = unit.span or (0.0, np.inf)
-    if unit.drawing is not None:
-        frames = unit.drawing.frames()
-    else:
-        frames = iter(open_video(unit.path, frame_rate=unit.frame_rate))
-    for picture, moment in frames:
-        if moment >= end:
-            break
-        if moment >= start:
-            count += 1
-            yield _part(picture, unit.box), moment
-    if not count:
-        raise UserError(f"{unit.path} has no frames between {start:g} s and {end:g} s")
-
-
-def _part(
-    picture: Picture, box: tuple[float, float, float, float] | None
-) -> UInt8[np.ndarray, "h w 3"]:
-    if box is None:
-        return picture
-    height, width = picture.shape[:2]
-    left, top, wide, tall = (round(v * height) for v in box)
-    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
-    return picture[top : max(top + tall, top + 1), left : max(left + wide, left + 1)]
-
-
-def make_clips(
-    unit: Unit, detect: Detect, config: PrepareConfig, account: dict[str, Any]
-) -> Iterator[Clip]:
-    """The clips of an input, one after the other; memory does not grow with its length.
-
-    Args:
-      unit: the input.
-      detect: returns the faces of a picture, the largest first.
-      config: what is wanted.
-      account: gains the number of frames, and of those dropped by reason.
-    """
-    tracker = Tracker(frames_of(unit), detect, config.track, separate=unit.separate)
-    dropped = tracker.dropped
-    # A second reader stays behind the first, which has to see a whole clip before it is cropped.
-    again = enumerate(frames_of(unit))
-    for track in tracker:
-        pixels = track.points[..., :2] * np.array(track.size[::-1], np.float64)
-        box = choose_box(pixels, track.size, config.crop)
-        if isinstance(box, str):
-            dropped[box] += len(track)
-            continue
-        landmarks = crop_landmarks(
-            track.points, track.blendshapes, track.times, track.size, box, config.crop.size
-        )
-        if roll(landmarks) > config.crop.largest_roll:
-            dropped["upside down"] += len(track)
-            continue
-        wanted, last = set(track.numbers), track.numbers[-1]
-        pictures = []
-        for number, (picture, _) in again:
-            if number in wanted:
-                cut = crop(picture, box, config.crop.size)
-                pictures.append(encode_picture(cut, config.picture_format, config.quality))
-            if number == last:
-                break
-        yield Clip(
-            frames=tuple(pictures),
-            landmarks=landmarks,
-            detected=track.detected,
-            box=(box.left, box.top, box.side),
-            name=f"{unit.name}#{track.numbers[0]:06d}",
-            identity=unit.identity,
-            source=unit.source,
-            licence=unit.licence,
-            expression=unit.expression,
-        )
-    account |= {"read": tracker.frames, "dropped": {k: n for k, n in sorted(dropped.items()) if n}}
 
 
 def prepare_unit(unit: Unit, path: Path, config: PrepareConfig, detect: Detect) -> None:
@@ -224,7 +100,7 @@ def prepare_unit(unit: Unit, path: Path, config: PrepareConfig, detect: Detect) 
         **{key: getattr(unit, key) for key in ("identity", "source", "licence", "expression")},
         **{"status": "dropped", "reason": unit.refused, "clips": 0, "frames": 0},
     }
-    with shards.PartWriter(path) as part:
+    with PartWriter(path) as part:
         if not unit.refused:
             for attempt in range(config.attempts):
                 if attempt:
@@ -238,7 +114,7 @@ def prepare_unit(unit: Unit, path: Path, config: PrepareConfig, detect: Detect) 
 
 
 def _attempt(
-    unit: Unit, part: shards.PartWriter, config: PrepareConfig, detect: Detect
+    unit: Unit, part: PartWriter, config: PrepareConfig, detect: Detect
 ) -> tuple[dict[str, Any], bool]:
     """What came of an input, and whether the next time it may be something else."""
     account: dict[str, Any] = {}
@@ -248,13 +124,16 @@ def _attempt(
         for clip in make_clips(unit, detect, config, account):
             part.add(serialise(clip, layout))
             frames += len(clip)
-    except shards.CannotWriteError:
+    except CannotWriteError:
         raise
     except Exception as error:  # one input must not end the work on all others
         part.clear()
         known = isinstance(error, UserError | OSError)
         again = _is_transient(error)
-        detail = " ".join(str(error).split()) or type(error).__name__
+        told = str(error)
+        if unit.path:  # the report says nothing about this machine
+            told = told.replace(unit.path, unit.name)
+        detail = " ".join(told.split()) or type(error).__name__
         return {
             "reason": "unreadable" if known else "failed",
             "detail": detail if known else f"{type(error).__name__}: {detail}",

@@ -1,117 +1,17 @@
-"""Parts, one per input, and the shards they end up in. A file with its final name is whole."""
+"""The shards that parts end up in, one whole dataset. A file with its final name is whole."""
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
-import io
 import json
-import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
+from emoji_jax.data.parts import Part, writing
 from emoji_jax.errors import UserError
-
-_MAGIC = b"emoji_jax part 1"
-
-
-class CannotWriteError(UserError):
-    """The output can't be written, which no other input will change."""
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns what goes wrong on the disk into a message."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CannotWriteError(
-            f"{path} can't be written: {reason}; run the same command again once it can, what is "
-            "done is kept"
-        ) from None
-
-
-class PartWriter:
-    """What came of one input: records, then a report. Until `finish` there is no such file."""
-
-    def __init__(self, path: Path):
-        """Creates a file beside `path`, under another name."""
-        self.path, self.lengths = path, list[int]()
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: io.BufferedWriter = self._beside.open("wb")
-
-    def __enter__(self) -> "PartWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._beside.unlink(missing_ok=True)
-
-    def add(self, record: bytes) -> None:
-        """Appends a record."""
-        with writing(self.path):
-            self._file.write(record)
-        self.lengths.append(len(record))
-
-    def clear(self) -> None:
-        """Takes all records back."""
-        with writing(self.path):
-            self._file.seek(0)
-            self._file.truncate()
-        self.lengths.clear()
-
-    def finish(self, report: Mapping[str, Any]) -> None:
-        """Appends the report and gives the file its name."""
-        footer = json.dumps({"lengths": self.lengths, "report": report}).encode()
-        with writing(self.path):
-            self._file.write(footer + len(footer).to_bytes(8, "big") + _MAGIC)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._beside.replace(self.path)
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A finished part: where its records are, and its report."""
-
-    path: Path
-    lengths: tuple[int, ...]
-    report: dict[str, Any]
-
-    @classmethod
-    def read(cls, path: Path) -> "Part | None":
-        """The part in a file; None if there is none, or it is damaged."""
-        tail = 8 + len(_MAGIC)
-        try:
-            with path.open("rb") as file:
-                end = file.seek(0, os.SEEK_END)
-                file.seek(max(end - tail, 0))
-                trailer = file.read()
-                length = int.from_bytes(trailer[:8], "big")
-                if trailer[8:] != _MAGIC or length > end - tail:
-                    return None
-                file.seek(end - tail - length)
-                footer = json.loads(file.read(length))
-        except (OSError, ValueError):
-            return None
-        if sum(footer["lengths"]) != end - tail - length:
-            return None
-        return cls(path, tuple(footer["lengths"]), footer["report"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,26 +165,6 @@ def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard], layout:
     )
 
 
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Keeps a folder for one run at a time, and clears away what killed ones have left.
-
-    Raises:
-      UserError: there is another run, or the folder can't be written.
-    """
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another run is writing to {out}; wait for it to end") from None
-        for left in out.glob("parts/*/.*.part.*"):
-            left.unlink(missing_ok=True)
-        yield
-
-
 def finish(
     out: Path,
     parts: Sequence[Part],
@@ -307,14 +187,6 @@ def finish(
       How many inputs are kept, or why not.
     """
     wanted = plan(parts, splits, shard_bytes)
-    lines: list[str] = []
-    counts: Counter[str] = Counter()
-    for part, name in zip(parts, splits, strict=True):
-        report = {key: value for key, value in part.report.items() if key != "retry"}
-        report["split"] = name if part.lengths else ""
-        counts["kept" if part.lengths else report["reason"]] += 1
-        lines.append(json.dumps(report, ensure_ascii=False))
-    text = "\n".join([*lines, ""]).encode("utf-8", "backslashreplace")
     order = [[s.split, [(str(p.name), o, n) for p, o, n in s.records]] for s in wanted]
     digest = hashlib.sha256(json.dumps([dataset, order]).encode()).hexdigest()
     done = out / "parts" / "done"
@@ -324,14 +196,34 @@ def finish(
         with writing(done):
             done.unlink(missing_ok=True)
         write(out, dataset, wanted, layout)
-    for path, content in ((out / "report.jsonl", text), (done, digest.encode())):
-        beside = path.with_name(f".{path.name}.unfinished")
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-            beside.replace(path)
+    counts = _write_report(out / "report.jsonl", parts, splits)
+    with _replacing(done) as file:
+        file.write(digest.encode())
     kept = {part.path for part in parts}
     for old in out.glob("parts/*/*.part"):
         if old not in kept:
             old.unlink()
     return counts
+
+
+def _write_report(path: Path, parts: Sequence[Part], splits: Sequence[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    with _replacing(path) as file:
+        for part, name in zip(parts, splits, strict=True):
+            report = {key: value for key, value in part.report.items() if key != "retry"}
+            report["split"] = name if part.lengths else ""
+            counts["kept" if part.lengths else report["reason"]] += 1
+            line = json.dumps(report, ensure_ascii=False) + "\n"
+            file.write(line.encode("utf-8", "backslashreplace"))
+    return counts
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that has its name once it is whole."""
+    beside = path.with_name(f".{path.name}.unfinished")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            yield file
+        beside.replace(path)

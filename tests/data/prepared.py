@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emoji_jax.data import clips, shards, synthetic
+from emoji_jax.data.parts import Part, PartWriter
 
 
 def write(out: Path, frames: Sequence[int], size: int, splits: Sequence[str] = ()) -> Path:
@@ -23,10 +24,10 @@ def write(out: Path, frames: Sequence[int], size: int, splits: Sequence[str] = (
             licence="CC0-1.0",
         )
         path = out / "parts" / "00" / f"{index}.part"
-        with shards.PartWriter(path) as part:
+        with PartWriter(path) as part:
             part.add(clips.serialise(clip, layout))
             part.finish({"input": clip.name, "identity": clip.identity, "reason": ""})
-        found = shards.Part.read(path)
+        found = Part.read(path)
         assert found
         parts.append(found)
     shards.finish(out, parts, splits or ["train"] * len(parts), "portraits", 2**20, layout)

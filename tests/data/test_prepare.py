@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoji_jax.data import prepare, shards
+from emoji_jax.data import cutting, prepare, shards
+from emoji_jax.data.parts import CannotWriteError, Part, PartWriter
 from emoji_jax.errors import UserError
 from tests.data import media
 
@@ -130,7 +131,7 @@ def test_distributed_layouts(tmp_path):
 def test_splits_share_no_identity():
     split = shards.Split(validation=0.3, test=0.3, min_identities=3)
     parts = [
-        shards.Part(Path(f"{i}-{j}"), (1,), {"identity": f"person {i}"})
+        Part(Path(f"{i}-{j}"), (1,), {"identity": f"person {i}"})
         for i in range(200)
         for j in range(3)
     ]
@@ -226,7 +227,7 @@ def test_places_that_cannot_be_written(videos, tmp_path):
     assert "can't be written" in full.stderr.splitlines()[-1] and "Traceback" not in full.stderr
     assert not {p.suffix for p in (tmp_path / "full").iterdir()} & {".json", ".jsonl"}
     for part in (tmp_path / "full").rglob("*.part"):
-        assert shards.Part.read(part)
+        assert Part.read(part)
 
     (tmp_path / "file").touch()
     barred = call(videos, tmp_path / "file" / "out")
@@ -237,7 +238,7 @@ def test_places_that_cannot_be_written(videos, tmp_path):
 def test_disks_that_fail_for_a_moment(videos, tmp_path, monkeypatch):
     unit = prepare.Unit("a", str(videos / "short.mp4"), "a")
     config = prepare.PrepareConfig(attempts=3, pause=0.01)
-    failures, limit, real = [], [0], prepare.open_video
+    failures, limit, real = [], [0], cutting.open_video
 
     def flaky(*arguments, **options):
         if len(failures) < limit[0]:
@@ -248,13 +249,13 @@ def test_disks_that_fail_for_a_moment(videos, tmp_path, monkeypatch):
                 raise UserError("it can't be read") from None
         return real(*arguments, **options)
 
-    monkeypatch.setattr(prepare, "open_video", flaky)
+    monkeypatch.setattr(cutting, "open_video", flaky)
     found = []
     for broken in (2, 9):
         failures.clear()
         limit[0] = broken
         prepare.prepare_unit(unit, tmp_path / "a.part", config, lambda _: [])
-        found.append(shards.Part.read(tmp_path / "a.part").report)
+        found.append(Part.read(tmp_path / "a.part").report)
     good, bad = found
     assert good["reason"] == "no face" and good["read"] == 3
     assert bad["reason"] == "unreadable" and bad["retry"]
@@ -264,32 +265,32 @@ def test_bugs_stay_with_their_input(tmp_path):
     Image.fromarray(media.portraits(1)[0]).save(tmp_path / "a.png")
     unit = prepare.Unit("a", str(tmp_path / "a.png"), "a")
     prepare.prepare_unit(unit, tmp_path / "a.part", prepare.PrepareConfig(), lambda _: 1 / 0)
-    found = shards.Part.read(tmp_path / "a.part").report
+    found = Part.read(tmp_path / "a.part").report
     assert found["reason"] == "failed" and "ZeroDivisionError" in found["detail"]
 
 
 def test_spans_and_boxes(tmp_path):
     path = media.save(tmp_path / "a.mp4", media.portraits(6))
     unit = prepare.Unit("a", str(path), "a", box=(0.0, 0.5, 0.5, 9.0), span=(0.08, 0.2))
-    frames = list(prepare.frames_of(unit))
+    frames = list(cutting.frames_of(unit))
     assert len(frames) == 3 and frames[0][0].shape == (120, 120, 3)
     late = prepare.Unit("a", str(path), "a", span=(9.0, 10.0))
     with pytest.raises(UserError, match="between 9 s and 10 s"):
-        list(prepare.frames_of(late))
+        list(cutting.frames_of(late))
 
 
 def test_damaged_parts_are_made_again(tmp_path):
     path = tmp_path / "a.part"
-    with shards.PartWriter(path) as writer:
+    with PartWriter(path) as writer:
         writer.add(b"abc")
         assert not path.exists()
         writer.finish({"input": "a"})
-    part = shards.Part.read(path)
+    part = Part.read(path)
     assert part.lengths == (3,) and part.report == {"input": "a"}
     assert [p.name for p in tmp_path.iterdir()] == ["a.part"]
     for data in (path.read_bytes()[:-1], path.read_bytes()[1:], b""):
         path.write_bytes(data)
-        assert shards.Part.read(path) is None
-    with pytest.raises(shards.CannotWriteError, match="can't be written"):
-        shards.PartWriter(path / "b.part")
+        assert Part.read(path) is None
+    with pytest.raises(CannotWriteError, match="can't be written"):
+        PartWriter(path / "b.part")
     assert os.listdir(tmp_path) == ["a.part"]
