@@ -67,9 +67,12 @@ def get_config() -> ml_collections.ConfigDict:
     reader.licence = ""
     # Of --dataset=avatars: which styles, with spaces between them; empty: all seven.
     reader.styles = ""
-    # How many people of each style, and pictures of each.
+    # How many people: of each style of avatars, or synthetic ones, who have eight clips each; and
+    # pictures in each clip.
     reader.people = 100
     reader.poses = 24
+    # Of --dataset=synthetic: another one gives other people.
+    reader.seed = 0
     # Side of the drawn pictures, pixels; the face takes a third of it.
     reader.size = 768
 

@@ -28,11 +28,7 @@ from emoji_jax.data.sources import Prepared, splits
 from emoji_jax.data.transforms import cut
 from emoji_jax.errors import UserError
 from emoji_jax.images import clip_pixels
-from emoji_jax.models.emoji import EmojiConfig
-from emoji_jax.models.image_prompt import CLIPVision
-from emoji_jax.models.init import Draws
-from emoji_jax.models.layers import Compute
-from emoji_jax.models.vae import VAE
+from emoji_jax.models.emoji import Encoders, abstract
 
 _FORMAT = 1  # of parts; those of another one are made again
 
@@ -43,14 +39,6 @@ _CHECKPOINT = flags.DEFINE_string(
 _OUT = flags.DEFINE_string("out", None, "Folder for the encoded dataset.")
 _CONFIG = config_file.flag("encode.py")
 flags.declare_key_flag("config")
-
-
-class Frozen(nnx.Module):
-    """What is not trained, under the names it has in `Emoji`."""
-
-    def __init__(self, cfg: EmojiConfig, *, rngs: Draws):
-        self.vae = VAE(cfg.vae, Compute(), rngs=rngs)
-        self.clip = CLIPVision(cfg.clip, Compute(), rngs=rngs)
 
 
 class Encoder:
@@ -72,7 +60,7 @@ class Encoder:
         size = size or cfg.size[0]
         if size < 1 or size % cfg.vae.factor:
             raise UserError(f"config.size is {size}; expected a multiple of {cfg.vae.factor}")
-        graph, state = nnx.split(nnx.eval_shape(lambda: Frozen(cfg, rngs=Draws(None))))
+        graph, state = abstract(cfg, kind=Encoders)
         for name in state:
             shapes = checkpoint.flatten(state[name])
             weights = checkpoint.restore(directory / name, shapes)

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from emoji_jax import diffusion
-from emoji_jax.models.emoji import Autoencoder, Emoji, EmojiConfig
+from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders
 from emoji_jax.models.unet import Conditions
 
 Rounding = Literal["nearest", "down"]
@@ -143,7 +143,7 @@ def _condition(model: Emoji, latents: Array, clip_tokens: Array) -> Conditions:
     return model.condition_on(latents.astype(jnp.float32), tokens)
 
 
-def _reconstruct(model: Emoji | Autoencoder, pictures: Array) -> Array:
+def _reconstruct(model: Emoji | Encoders, pictures: Array) -> Array:
     return _decode(model, model.vae.encode(pictures), rounding="nearest")
 
 
@@ -200,6 +200,6 @@ def _denoise_clip(
     return jax.lax.fori_loop(*span, step, state)
 
 
-def _decode(model: Emoji | Autoencoder, latents: Array, *, rounding: Rounding) -> Array:
+def _decode(model: Emoji | Encoders, latents: Array, *, rounding: Rounding) -> Array:
     pictures = jnp.clip(model.vae.decode(latents) / 2 + 0.5, 0, 1) * 255
     return (jnp.round(pictures) if rounding == "nearest" else pictures).astype(jnp.uint8)

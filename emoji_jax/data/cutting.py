@@ -102,6 +102,11 @@ def make_clips(
       config: what is wanted.
       account: gains the number of frames, and of those dropped by reason.
     """
+    if unit.painting is not None:
+        painted = _painted(unit, config)
+        account |= {"read": len(painted), "dropped": {}}
+        yield painted
+        return
     tracker = Tracker(frames_of(unit), detect, config.track, separate=unit.separate)
     dropped = tracker.dropped
     # A second reader stays behind the first, which has to see a whole clip before it is cropped.
@@ -138,3 +143,23 @@ def make_clips(
             expression=unit.expression,
         )
     account |= {"read": tracker.frames, "dropped": {k: n for k, n in sorted(dropped.items()) if n}}
+
+
+def _painted(unit: Unit, config: PrepareConfig) -> Clip:
+    """A clip that comes with its landmarks."""
+    assert unit.painting is not None
+    side = config.crop.size
+    pictures, landmarks = unit.painting.clip(side)
+    return Clip(
+        frames=tuple(
+            encode_picture(picture, config.picture_format, config.quality) for picture in pictures
+        ),
+        landmarks=landmarks,
+        detected=np.ones(len(pictures), bool),
+        box=(0, 0, side),
+        name=f"{unit.name}#000000",
+        identity=unit.identity,
+        source=unit.source,
+        licence=unit.licence,
+        expression=unit.expression,
+    )

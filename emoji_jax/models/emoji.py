@@ -161,14 +161,16 @@ class Emoji(nnx.Module):
         )
 
 
-class Autoencoder(nnx.Module):
-    """The autoencoder alone, under the name it has in `Emoji`: for its own training."""
+class Encoders(nnx.Module):
+    """Autoencoder and CLIP, which both stages leave as they are, under their names in `Emoji`."""
 
     def __init__(self, cfg: EmojiConfig, compute: Compute | None = None, *, rngs: Draws):
-        self.vae = VAE(cfg.vae, compute or Compute(), rngs=rngs)
+        compute = compute or Compute()
+        self.vae = VAE(cfg.vae, compute, rngs=rngs)
+        self.clip = CLIPVision(cfg.clip, compute, rngs=rngs)
 
 
-Networks = type[Emoji] | type[Autoencoder]
+Networks = type[Emoji] | type[Encoders]
 
 
 def abstract(

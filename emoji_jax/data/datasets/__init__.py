@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import UInt8
+
 from emoji_jax.images import Picture
+from emoji_jax.landmarks import Landmarks
 
 
 @runtime_checkable
@@ -16,6 +20,15 @@ class Drawing(Protocol):
 
     def frames(self) -> Iterator[tuple[Picture, float]]:
         """Pictures of one size, and when each is shown, in seconds; the same every time."""
+        ...
+
+
+@runtime_checkable
+class Painting(Protocol):
+    """A clip of which every landmark is known; a frozen dataclass of plain values."""
+
+    def clip(self, size: int) -> tuple[UInt8[np.ndarray, "F H W 3"], Landmarks]:
+        """Square pictures of a side in pixels, and their landmarks; the same every time."""
         ...
 
 
@@ -35,6 +48,7 @@ class Unit:
       box: left, top, width and height of the part to look at, in picture heights; None: all of it.
       refused: why the reader does not want it, without looking inside; empty: it does.
       drawing: what makes the frames where there is no file at `path`.
+      painting: likewise, where landmarks come with them.
       separate: each frame is a picture by itself, of the same face as the others: one without a
         face is left out, not filled in, and no change between two is a cut.
     """
@@ -50,6 +64,7 @@ class Unit:
     box: tuple[float, float, float, float] | None = None
     refused: str = ""
     drawing: Drawing | None = None
+    painting: Painting | None = None
     separate: bool = False
 
 
@@ -61,9 +76,10 @@ class ReaderConfig:
       pattern: of recordings: how names are made.
       licence: a note for every clip; empty: what the reader knows.
       styles: of avatars: names, with spaces or commas between them; empty: all.
-      people: of avatars: how many of each style.
-      poses: of avatars: pictures of each.
+      people: of avatars: how many of each style; of synthetic portraits: in all.
+      poses: of avatars: pictures of each; of synthetic portraits: frames of each clip.
       size: of avatars: side of the drawn pictures, pixels.
+      seed: of synthetic portraits.
     """
 
     pattern: str = "{subject}_{expression}"
@@ -72,12 +88,13 @@ class ReaderConfig:
     people: int = 100
     poses: int = 24
     size: int = 768
+    seed: int = 0
 
 
 Reader = Callable[[Path, ReaderConfig], Iterable[Unit]]
 
 # Readers that need no folder.
-DRAWN = {"avatars"}
+DRAWN = {"avatars", "synthetic"}
 
 # A folder with several of these is one moving picture.
 STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
@@ -85,7 +102,7 @@ STILLS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".ppm"}
 
 def readers() -> dict[str, Reader]:
     """Readers by name."""
-    from emoji_jax.data.datasets import avatars, fluent, folder, hdtf, recordings, vfhq
+    from emoji_jax.data.datasets import avatars, fluent, folder, hdtf, recordings, synthetic, vfhq
 
     return {
         "folder": folder.units,
@@ -94,6 +111,7 @@ def readers() -> dict[str, Reader]:
         "recordings": recordings.units,
         "fluent": fluent.units,
         "avatars": avatars.units,
+        "synthetic": synthetic.units,
     }
 
 
