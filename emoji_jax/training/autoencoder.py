@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from emoji_jax.models.emoji import Autoencoder
+from emoji_jax.models.emoji import Encoders
 from emoji_jax.training.losses import per_sample
 
 Pictures = Float[Array, "B H W 3"]
@@ -45,7 +45,7 @@ def pyramid_loss(difference: Pictures, weights: Float[Array, "B H W 1"], levels:
 
 
 def loss(
-    model: Autoencoder, batch: Mapping[str, Array], key: PRNGKeyArray, cfg: AutoencoderConfig
+    model: Encoders, batch: Mapping[str, Array], key: PRNGKeyArray, cfg: AutoencoderConfig
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Loss of a batch of `pipeline.batches`, and what goes into the log.
 

@@ -14,9 +14,10 @@ from flax import nnx
 
 from emoji_jax import checkpoint, diffusion, sampling
 from emoji_jax.config import build, choice
-from emoji_jax.data import pipeline
+from emoji_jax.data import encoded, pipeline, sources
+from emoji_jax.data.sources import EncodedClip
 from emoji_jax.errors import UserError
-from emoji_jax.models.emoji import Autoencoder, Emoji, EmojiConfig, Networks, abstract
+from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders, Networks, abstract
 from emoji_jax.programs import Programs
 from emoji_jax.training import (
     animation,
@@ -49,7 +50,7 @@ def task(config: settings.Config) -> Task:
     """The task that a configuration names."""
     if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
         loss = functools.partial(autoencoder.loss, cfg=settings.autoencoder(config))
-        return Task(Autoencoder, loss, grids.of_autoencoder)
+        return Task(Encoders, loss, grids.of_autoencoder)
     loss = functools.partial(
         animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
     )
@@ -161,10 +162,32 @@ class Run:
         if self.checkpoints.steps():
             return self.checkpoints.restore(shapes, iterator)
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
+        self._check_encoded(flat, shapes)
         state = self._create(sharding.place(flat, self.mesh))
         # Counters, which the optimiser makes of nothing, are on one device only.
         return jax.tree.map(
             lambda x, like: x if x.ndim else jax.device_put(x, like.sharding), state, shapes
+        )
+
+    def _check_encoded(self, parameters: Mapping[str, np.ndarray], shapes: TrainState) -> None:
+        """Raises a UserError if clips are encoded, but not as the networks would do it."""
+        source = settings.source(self.config, self.cfg, "train")
+        if not isinstance(source[0], EncodedClip):
+            return
+        if any(name.startswith(("vae.", "clip.")) for name in shapes.trained):
+            raise UserError(
+                "data.sources has encoded clips, but the autoencoder or CLIP shall be trained; "
+                "expected pictures"
+            )
+        sources.check_encoded(
+            source,
+            lambda: encoded.describe(
+                parameters,
+                size=self.cfg.size[0],
+                factor=self.cfg.vae.factor,
+                scaling=self.cfg.vae.scaling,
+                clip_size=self.cfg.clip.image_size,
+            ),
         )
 
     def train(self) -> None:
@@ -173,18 +196,21 @@ class Run:
         Raises:
           UserError: the loss is no number, the input fails, or nothing can be written.
         """
-        if jax.process_count() == 1:  # several processes agree on when to stop
-            signal.signal(signal.SIGTERM, self._on_signal)
         state = self.state()
         self.log = Log(self.workdir, int(state.step))
+        before = signal.getsignal(signal.SIGTERM)
+        if jax.process_count() == 1:  # several processes agree on when to stop
+            signal.signal(signal.SIGTERM, self._on_signal)
         try:
             state = self._steps(state)
             self.checkpoints.wait()
             if int(state.step) >= self.config.train.steps:
                 export.write(self.workdir / checkpoint.WEIGHTS, self.finished(state), state.best)
         finally:
+            signal.signal(signal.SIGTERM, before)
             self.log.close()
             self.checkpoints.close()
+            self.iterator.close()  # or its workers complain
 
     def finished(self, state: TrainState) -> EmojiConfig:
         """The configuration of the weights: an autoencoder's also says how wide its latents are."""

@@ -185,7 +185,7 @@ def source(config: Config, cfg: EmojiConfig, split: str) -> Source:
       UserError: no such folder, or weights that don't belong to the sources.
     """
     data = config.data
-    weights = tuple(data.weights) or (1.0,) * len(data.sources)
+    weights = tuple(map(float, data.weights)) or (1.0,) * len(data.sources)
     if not data.sources or len(weights) != len(data.sources) or min(weights) <= 0:
         raise UserError(
             f"data.sources is {data.sources} and data.weights {data.weights}; expected at least "

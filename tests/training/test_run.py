@@ -1,5 +1,7 @@
 """Whole runs with small networks: stages, resuming, stopping, mistakes."""
 
+import contextlib
+import importlib.machinery
 import json
 import os
 import signal
@@ -14,6 +16,7 @@ import pytest
 from absl import flags
 
 from emoji_jax import checkpoint
+from emoji_jax import config as config_file
 from emoji_jax.data import pipeline, sources
 from emoji_jax.errors import UserError
 from emoji_jax.training import animation
@@ -223,6 +226,7 @@ def command(tmp_path):
 
     def start(workdir: Path, *options: str) -> subprocess.Popen:
         config = Path(__file__).with_name("small.py")
+        said = stack.enter_context((tmp_path / "said").open("w"))
         return subprocess.Popen(
             [
                 *(sys.executable, "-m", "emoji_jax.train"),
@@ -230,19 +234,19 @@ def command(tmp_path):
                 *options,
             ],
             env=os.environ | {"PYTHONPATH": os.getcwd()},
-            stdout=subprocess.PIPE,
+            stdout=said,
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
-    return start
+    with contextlib.ExitStack() as stack:
+        yield start
 
 
 def wait_for_step(workdir: Path, step: int, process: subprocess.Popen) -> None:
     for _ in range(600):
         if (workdir / "metrics.jsonl").is_file() and step in losses_so_far(workdir):
             return
-        assert process.poll() is None, process.communicate()[0]
+        assert process.poll() is None
         time.sleep(0.2)
     raise AssertionError("it takes too long")
 
@@ -256,7 +260,7 @@ def losses_so_far(workdir: Path) -> dict[int, float]:
 def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     steps = ["--config.train.steps=60", "--config.checkpoint.every=4"]
     whole = command(tmp_path / "whole", *steps)
-    assert whole.wait() == 0, whole.communicate()[0]
+    assert whole.wait() == 0
     run = tmp_path / "run"
     process = command(run, *steps)
     wait_for_step(run, 10, process)
@@ -265,12 +269,12 @@ def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     process = command(run, *steps)
     wait_for_step(run, 20, process)
     process.send_signal(signal.SIGTERM)
-    assert process.wait() == 0, process.communicate()[0]
+    assert process.wait() == 0
     stopped = max(losses(run))
     assert not (run / "weights").exists()
     assert stopped < 60
     process = command(run, *steps)
-    assert process.wait() == 0, process.communicate()[0]
+    assert process.wait() == 0
     assert losses(run) == losses(tmp_path / "whole")
     assert (run / "weights" / "config.json").is_file()
 
@@ -279,9 +283,44 @@ def test_command_line_mistakes(command, tmp_path):
     process = command(
         tmp_path / "run", "--config.train.batch_size=7", "--config.train.accumulate=2"
     )
-    out = process.communicate()[0]
-    assert process.returncode == 2
-    assert out.strip().splitlines()[-1].startswith("error: train.batch_size is 7")
+    assert process.wait() == 2
+    assert (
+        (tmp_path / "said")
+        .read_text()
+        .strip()
+        .splitlines()[-1]
+        .startswith("error: train.batch_size is 7")
+    )
+
+
+ABLATIONS = sorted(path.stem for path in (config_file.folder() / "ablations").glob("*.py"))
+
+
+def test_there_is_an_ablation_for_every_row_of_table_2():
+    assert len(ABLATIONS) == 6
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_train_and_resume(tmp_path, name, stage):
+    path = config_file.folder() / "ablations" / f"{name}.py"
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    config = small.shrink(loader.load_module().get_config(stage), stage)
+    plain = small.get_config(stage).to_dict()
+    changed = [
+        (section, option)
+        for section, options in config.to_dict().items()
+        if isinstance(options, dict)
+        for option, value in options.items()
+        if plain[section][option] != value
+    ]
+    assert len(changed) == 1  # an ablation changes one thing
+    config.train.steps = 2
+    Run(config, tmp_path / "run").train()
+    config.train.steps = 4
+    Run(config, tmp_path / "run").train()
+    assert sorted(losses(tmp_path / "run")) == [1, 2, 3, 4]
 
 
 def test_overfits_one_clip(vae, tmp_path):
