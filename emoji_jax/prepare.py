@@ -5,7 +5,6 @@ python -m emoji_jax.prepare --videos videos --out dataset
 
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,7 @@ def main() -> None:
     from emoji_jax.data import clips, prepare, shards
     from emoji_jax.data.crop import CropConfig
     from emoji_jax.data.datasets import ReaderConfig
-    from emoji_jax.data.parts import Part, locked
+    from emoji_jax.data.parts import locked
     from emoji_jax.data.shards import Split
     from emoji_jax.data.tracking import TrackConfig
 
@@ -62,22 +61,12 @@ def main() -> None:
     videos, out = Path(_VIDEOS.value) if _VIDEOS.value else None, Path(_OUT.value)
     units = prepare.find_units(videos, _DATASET.value, reader)
     with locked(out):
-        paths = [prepare.part_path(out, unit, wanted) for unit in units]
-        found = {path: Part.read(path) for path in paths}
-        missing = [
-            (unit, path)
-            for unit, path in zip(units, paths, strict=True)
-            if (part := found[path]) is None or part.report.get("retry")
-        ]
-        print(f"{len(units)} inputs, {len(missing)} to do", file=sys.stderr)
         workers = _WORKERS.value
         if workers is None:
             workers = len(os.sched_getaffinity(0))
-        prepare.run(missing, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value)
-        found |= {path: Part.read(path) for _, path in missing}
-        parts = [part for part in found.values() if part is not None]
-        if len(parts) < len(paths):
-            raise RuntimeError(f"{len(paths) - len(parts)} parts are missing after the run")
+        parts = prepare.make_parts(
+            units, out, wanted, workers=workers, runner=_RUNNER.value, beam_args=_BEAM.value
+        )
         splits = shards.assign(parts, split)
         shard_bytes = round(config.shard_megabytes * 2**20)
         counts = shards.finish(out, parts, splits, config.name, shard_bytes, clips.features())

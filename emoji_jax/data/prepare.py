@@ -23,7 +23,7 @@ from tqdm import tqdm
 from emoji_jax.data.clips import features, serialise
 from emoji_jax.data.cutting import Detect, PrepareConfig, make_clips
 from emoji_jax.data.datasets import DRAWN, ReaderConfig, Unit, readers
-from emoji_jax.data.parts import CannotWriteError, PartWriter
+from emoji_jax.data.parts import CannotWriteError, Part, PartWriter
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Detector
 
@@ -174,19 +174,52 @@ def _work(item: tuple[Unit, str], config: PrepareConfig, model: str | None) -> N
         raise RuntimeError(f"{_STOP}{error}{_STOP}") from None
 
 
-def run(
-    items: Sequence[tuple[Unit, Path]],
+def make_parts(
+    units: Sequence[Unit],
+    out: Path,
     config: PrepareConfig,
     *,
     workers: int,
     runner: str = "",
     beam_args: Iterable[str] = (),
-) -> None:
-    """Makes parts, in any order: in this process (no workers), in several, or on a cluster.
+) -> list[Part]:
+    """The parts of all inputs, in their order; those that are there already stay as they are.
+
+    Args:
+      units: the inputs.
+      out: folder of the dataset.
+      config: what is made of them.
+      workers: processes on this machine; 0: this one.
+      runner: Beam's, of a cluster.
+      beam_args: further options of Beam.
 
     Raises:
       UserError: Beam is missing or does not take an option, or the parts can't be written.
     """
+    paths = [part_path(out, unit, config) for unit in units]
+    parts = {path: Part.read(path) for path in paths}
+    missing = [
+        (unit, path)
+        for unit, path in zip(units, paths, strict=True)
+        if (part := parts[path]) is None or part.report.get("retry")
+    ]
+    print(f"{len(units)} inputs, {len(missing)} to do", file=sys.stderr)
+    _run(missing, config, workers, runner, beam_args)
+    parts |= {path: Part.read(path) for _, path in missing}
+    made = [part for part in parts.values() if part is not None]
+    if len(made) < len(paths):
+        raise RuntimeError(f"{len(paths) - len(made)} parts are missing after the run")
+    return made
+
+
+def _run(
+    items: Sequence[tuple[Unit, Path]],
+    config: PrepareConfig,
+    workers: int,
+    runner: str,
+    beam_args: Iterable[str],
+) -> None:
+    """Makes parts, in any order: in this process (no workers), in several, or on a cluster."""
     from emoji_jax.assets import fetch
 
     if not items:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -135,6 +136,8 @@ def _write_shard(path: Path, shard: Shard) -> None:
     reader.close()
     if found != len(shard.records):
         raise OSError(f"{found} records of {len(shard.records)} arrived")
+    with path.open("rb") as file:  # on the disk before anything says that the dataset is done
+        os.fsync(file.fileno())
 
 
 def _write_metadata(folder: Path, dataset: str, shards: Sequence[Shard], layout: Any) -> None:
