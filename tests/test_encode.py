@@ -17,9 +17,9 @@ from emoji_jax.data import encoded
 from emoji_jax.data.pipeline import PipelineConfig, batches
 from emoji_jax.data.sources import Mixture, Prepared, Synthetic, check_encoded
 from emoji_jax.data.transforms import ExampleConfig, example
-from emoji_jax.encode import Encoder, Frozen, encode
+from emoji_jax.encoder import Encoder, encode
 from emoji_jax.errors import UserError
-from emoji_jax.models.emoji import EmojiConfig
+from emoji_jax.models.emoji import EmojiConfig, Encoders
 from emoji_jax.models.image_prompt import CLIPVisionConfig
 from emoji_jax.models.init import Draws
 from emoji_jax.models.vae import VAEConfig
@@ -42,7 +42,7 @@ def networks() -> EmojiConfig:
 def save(directory: Path, seed: int) -> Path:
     """A checkpoint with random networks."""
     cfg = networks()
-    state = nnx.state(Frozen(cfg, rngs=Draws(seed)), nnx.Param)
+    state = nnx.state(Encoders(cfg, rngs=Draws(seed)), nnx.Param)
     checkpoint.save(directory, cfg, [(name, checkpoint.flatten(state[name])) for name in state])
     return directory
 
@@ -98,7 +98,7 @@ def test_batches_are_those_of_the_pictures(data, weights, tmp_path):
     for name in ("landmarks", "expression_mask", "face_mask", "clip"):
         np.testing.assert_array_equal(stored[name], pictures[name])
     cfg = networks()
-    model = Frozen(cfg, rngs=Draws(0))
+    model = Encoders(cfg, rngs=Draws(0))
     unit = {name: jnp.asarray(x / np.float32(127.5) - 1) for name, x in pictures.items()}
     frames = unit["frames"].reshape(-1, SIZE, SIZE, 3)
     expected = {
@@ -167,7 +167,7 @@ def test_other_networks_are_refused(out, encoder):
     sizes = {"size": SIZE, "factor": 8, "scaling": 0.5, "clip_size": 28}
 
     def described(changed: str = "", **changes) -> encoded.EncodedConfig:
-        flat = checkpoint.flatten(nnx.state(Frozen(networks(), rngs=Draws(0)), nnx.Param))
+        flat = checkpoint.flatten(nnx.state(Encoders(networks(), rngs=Draws(0)), nnx.Param))
         flat |= {name: x + 1 for name, x in flat.items() if changed and changed in name}
         return encoded.describe(flat, **(sizes | changes))
 
