@@ -116,7 +116,7 @@ class _Sound:
             rate = 48_000
             self.stream = container.add_stream(other, rate)
             self.resampler = av.AudioResampler(self.stream.format, "stereo", rate)
-            self.packets = self._encoded(stream, rate)
+            self.packets = self._encoded(stream, self.resampler)
         self.next: tuple[float, Any] | None = next(self.packets, None)
 
     def until(self, time: float) -> Iterator[Any]:
@@ -145,13 +145,13 @@ class _Sound:
             packet.stream = self.stream
             yield float(packet.pts * stream.time_base), packet
 
-    def _encoded(self, stream: Any, rate: int) -> Iterator[tuple[float, Any]]:
+    def _encoded(self, stream: Any, resampler: Any) -> Iterator[tuple[float, Any]]:
         for frame in self.source.decode(stream):
             if frame.time is not None and frame.time < self.start:
                 continue
-            for piece in self.resampler.resample(frame):
+            for piece in resampler.resample(frame):
                 time = float(piece.pts * piece.time_base) - self.start
-                piece.pts = round(time * rate)
-                piece.time_base = Fraction(1, rate)
+                piece.pts = round(time * resampler.rate)
+                piece.time_base = Fraction(1, resampler.rate)
                 for packet in self.stream.encode(piece):
                     yield time, packet
