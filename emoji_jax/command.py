@@ -11,6 +11,8 @@ from absl import app, flags, logging
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
+_HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
+
 
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses flags, calls `main` and exits.
@@ -43,6 +45,10 @@ def _parse(argv: list[str]) -> list[str]:
         if "config" in flags.FLAGS:
             # Of a file that can't be read, ml_collections complains only when it is used.
             _ = flags.FLAGS.config.lock
+    except SystemExit:
+        if not _HELP & {option.lstrip("-") for option in argv[1:]}:
+            raise
+        sys.exit(0)  # absl takes having shown help for a failure
     except Exception as error:  # a configuration file is a program, which may fail in any way
         raise UserError(f"{_explain(error)}; see --helpshort") from None
     if len(rest) > 1:

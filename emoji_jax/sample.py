@@ -14,6 +14,7 @@ from tqdm import tqdm
 from emoji_jax import command
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
+from emoji_jax.driver import expression
 from emoji_jax.errors import UserError
 from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
@@ -126,7 +127,9 @@ def _look_at(portrait: str, driver: str) -> None:
     read_image(portrait)
     if Path(driver).suffix in (".npz", ".npy"):
         Landmarks.load(driver)
-    elif not driver.startswith("expression:"):
+    elif driver.startswith("expression:"):
+        expression(driver.partition(":")[2], frames=1)
+    else:
         open_video(driver)
 
 
