@@ -1,10 +1,11 @@
 """What the readers find in folders as they are distributed."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from emoji_jax.data.datasets import ReaderConfig
+from emoji_jax.data.datasets import ReaderConfig, inputs
 from emoji_jax.data.prepare import find_units
 from emoji_jax.errors import UserError
 
@@ -133,3 +134,19 @@ def test_fluent(tmp_path):
         "1f9d1-1f3fd-200d-1f9bd": "no face",
         "x": "name is not made of code points",
     }
+
+
+def test_a_folder_that_cannot_be_listed_is_an_input(tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "a.mp4").touch()
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path) == str(tmp_path / "closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    names = [path.relative_to(tmp_path).as_posix() for path in inputs(tmp_path)]
+    assert sorted(names) == ["closed", "open/a.mp4"]

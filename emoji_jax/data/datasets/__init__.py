@@ -120,8 +120,9 @@ def inputs(root: Path) -> Iterator[Path]:
 
     Hidden ones are left out. Links are followed, once.
     """
-    seen = set()
-    for where, folders, files in os.walk(root, followlinks=True):
+    seen, unlisted = set(), list[str]()
+    walk = os.walk(root, followlinks=True, onerror=lambda error: unlisted.append(error.filename))
+    for where, folders, files in walk:
         status = os.stat(where)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
@@ -137,6 +138,8 @@ def inputs(root: Path) -> Iterator[Path]:
             yield Path(where)  # empty, which somebody may wonder about
         for name in names:
             yield Path(where, name)
+    # Which the report then has as unreadable.
+    yield from map(Path, unlisted)
 
 
 def relative(path: Path, root: Path) -> str:
