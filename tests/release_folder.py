@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import pickle
+import struct
 import sys
 import types
 import zipfile
@@ -66,8 +67,8 @@ def _torch_names():
                 sys.modules[name] = module
 
 
-def save_torch(path: Path, content: object) -> None:
-    """As `torch.save` writes it; NumPy arrays become tensors."""
+def save_torch(path: Path, content: object, *, old: bool = False) -> None:
+    """As `torch.save` writes it, or wrote it before PyTorch 1.6; NumPy arrays become tensors."""
     storages: list[np.ndarray] = []
     with _torch_names() as (torch, utils):
         kinds = {
@@ -79,7 +80,8 @@ def save_torch(path: Path, content: object) -> None:
         class Pickler(pickle.Pickler):
             def persistent_id(self, value):
                 if isinstance(value, _Storage):
-                    return "storage", kinds[value.dtype], value.key, "cpu", value.size
+                    views = (None,) if old else ()
+                    return "storage", kinds[value.dtype], value.key, "cpu", value.size, *views
                 return None
 
             def reducer_override(self, value):
@@ -94,6 +96,13 @@ def save_torch(path: Path, content: object) -> None:
         index = io.BytesIO()
         Pickler(index, 2).dump(content)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if old:
+        head = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}]
+        parts = [pickle.dumps(part, 2) for part in head]
+        parts += [index.getvalue(), pickle.dumps([str(i) for i in range(len(storages))], 2)]
+        parts += [struct.pack("<q", s.size) + s.tobytes() for s in storages]
+        path.write_bytes(b"".join(parts))
+        return
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("archive/data.pkl", index.getvalue())
         archive.writestr("archive/byteorder", "little")

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import pickle
+import re
 import zipfile
 
 import jax
@@ -144,6 +145,38 @@ def test_versions_of_modules_beside_the_tensors_are_passed_over(tmp_path):
     weights._metadata = {"": {"version": 1}}
     save_torch(tmp_path / "a.pth", weights)
     assert list(TensorFile(tmp_path / "a.pth")) == ["a"]
+
+
+def test_files_from_before_pytorch_1_6(tmp_path):
+    path = tmp_path / "old.pth"
+    weights = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.arange(3),
+        "c": np.arange(2, dtype=np.float16),
+    }
+    save_torch(path, weights, old=True)
+    file = TensorFile(path)
+    assert list(file) == list(weights)
+    for name, values in weights.items():
+        assert file[name].dtype == values.dtype
+        np.testing.assert_array_equal(file[name], values)
+    whole = path.read_bytes()
+    for length in (8, 40, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"is it whole|cut short"):
+            TensorFile(path)
+    path.write_bytes(re.sub(rb"(?<=little_endianq.)\x88", b"\x89", whole, flags=re.S))
+    with pytest.raises(UserError, match="big-endian"):
+        TensorFile(path)
+
+
+def test_an_old_file_that_asks_for_more_than_tensors_is_refused(tmp_path):
+    path = tmp_path / "evil.pth"
+    parts = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {"weight": Attack()}, []]
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
+    with pytest.raises(UserError, match=r"posix\.system|os\.system"):
+        TensorFile(path)
+    assert not os.path.exists("/tmp/emoji_jax_was_here")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04broken"])

@@ -72,15 +72,16 @@ class EmojiConfig:
             unet=UNetConfig(
                 in_channels=17,
                 out_channels=8,
-                channels=(64, 128, 192),
-                attention=(True, True, True),
+                channels=(64, 128),
+                attention=(True, True),
                 layers=1,
+                heads=2,
                 groups=16,
                 context=128,
             ),
-            landmark_encoder=LandmarkEncoderConfig((16, 32, 64, 96)),
-            vae=VAEConfig((32, 64, 128), layers=1, latent_channels=8, groups=8, patch=2),
-            clip=CLIPVisionConfig(128, 512, 4, 4, image_size=112, patch_size=14, projection_dim=64),
+            landmark_encoder=LandmarkEncoderConfig((64, 96), patch=4),
+            vae=VAEConfig((64, 128), layers=1, latent_channels=8, groups=8, patch=4),
+            clip=CLIPVisionConfig(128, 512, 2, 4, image_size=112, patch_size=14, projection_dim=64),
             image_prompt=ImagePromptConfig(queries=8, width=128),
         )
 

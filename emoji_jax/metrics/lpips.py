@@ -1,0 +1,92 @@
+"""Perceptual distance by the features of a network that looks at pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from emoji_jax import assets
+from emoji_jax.torch_file import TensorFile
+
+WEIGHTS = "stlpips_alex.pth"
+NAME = "ST-LPIPS (AlexNet)"
+"""What stands in a table's heading: it is not the LPIPS of the papers."""
+
+# Of each convolution: its name in the file, and its padding.
+_CONVOLUTIONS = (("1.0", 2), ("2.5", 2), ("3.9", 1), ("4.11", 1), ("5.13", 1))
+# The second and the third see the features before at half their size.
+_HALVED = ("2.5", "3.9")
+_BATCH = 8
+_SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+_SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+
+
+class LPIPS:
+    """Shift-tolerant LPIPS with AlexNet (arXiv 2207.13686): 0 for the same picture, about 0 to 1.
+
+    Its weights, unlike those of the LPIPS that papers report, are to be had with a package; the
+    numbers can't be compared with theirs.
+
+    Raises:
+      UserError: the weights can't be had.
+    """
+
+    def __init__(self) -> None:
+        file = TensorFile(assets.fetch(WEIGHTS))
+        self._weights = {name: jnp.asarray(file[name]) for name in file}
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "F H W 3"], truth: UInt8[np.ndarray, "F H W 3"]
+    ) -> Float[np.ndarray, " F"]:
+        """Distance of each frame from the true one; pictures of at least 48 pixels a side."""
+        found = [
+            np.asarray(_distance(self._weights, frames[i : i + _BATCH], truth[i : i + _BATCH]))
+            for i in range(0, len(frames), _BATCH)
+        ]
+        return np.concatenate(found)
+
+
+@jax.jit
+def _distance(weights: dict[str, Array], a: Array, b: Array) -> Float[Array, " F"]:
+    total = jnp.zeros(len(a))
+    for i, (x, y) in enumerate(zip(_features(weights, a), _features(weights, b), strict=True)):
+        square = jnp.square(_normalised(x) - _normalised(y))
+        total += (square * weights[f"lin{i}.model.1.weight"][0, :, 0, 0]).sum(-1).mean((1, 2))
+    return total
+
+
+def _features(weights: dict[str, Array], frames: Array) -> list[Array]:
+    x = (frames.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
+    found = []
+    for name, padding in _CONVOLUTIONS:
+        if name in _HALVED:
+            x = _blurred(_largest(x))
+        x = jax.lax.conv_general_dilated(
+            x,
+            weights[f"net.slice{name}.weight"],
+            (1, 1),
+            ((padding, padding),) * 2,
+            dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        )
+        x += weights[f"net.slice{name}.bias"]
+        x = jax.nn.relu(x if found else _blurred(x))
+        found.append(x)
+    return found
+
+
+def _largest(x: Array) -> Array:
+    """The maximum of every 3 x 3."""
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1,) * 4, "VALID")
+
+
+def _blurred(x: Array) -> Array:
+    """Half the size, after a blur with 1 2 1 in both directions; mirrored at the borders."""
+    x = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), "reflect")
+    for axis in (1, 2):
+        a, b, c = (jax.lax.slice_in_dim(x, i, x.shape[axis] - 2 + i, 2, axis) for i in range(3))
+        x = (a + 2 * b + c) / 4
+    return x
+
+
+def _normalised(x: Array) -> Array:
+    return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
