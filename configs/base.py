@@ -21,12 +21,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.attention = "auto"
 
     config.sampler = sampler = ml_collections.ConfigDict()
-    # ddim (as released) or dpmpp_2m (needs about half the steps).
-    sampler.name = "ddim"
-    # Evaluations of the UNet (released code: 30).
-    sampler.steps = 30
-    # Classifier-free guidance (released code: 3.5); 1 switches it off and halves the work.
-    sampler.guidance_scale = 3.5
+    # ddim (as released) or dpmpp_2m (needs about half the steps); empty: the checkpoint's own.
+    sampler.name = ""
+    # Evaluations of the UNet (released code: 30); 0: the checkpoint's own.
+    sampler.steps = 0
+    # Classifier-free guidance (released code: 3.5); 1 switches it off and halves the work; unset:
+    # the checkpoint's own.
+    sampler.guidance_scale = config_dict.placeholder(float)
     # Frames denoised together; 0: what the checkpoint was trained with (paper: 16).
     sampler.frames = 0
     # Frames that neighbouring windows of a longer video share.

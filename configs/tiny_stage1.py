@@ -20,20 +20,19 @@ def get_config() -> ml_collections.ConfigDict:
     # The portrait's share of the work is done once for all of them.
     config.train.frames = 4
     config.train.remat = False
+    config.train.steps = 6000
     config.train.trainable += ("clip.*",)
     config.data.workers = 0
-    config.optimiser.learning_rate = 5e-4
+    config.example.max_stride = 8
+    config.optimiser.learning_rate = 7e-4
     config.optimiser.warmup = 200
     config.optimiser.decay = "cosine"
     config.optimiser.betas = (0.9, 0.99)
     config.optimiser.average = 0.999
     # Copying a given frame is learnt at once: most samples are for what is hard.
-    config.animation.known = 0.15
+    config.animation.known = 0.1
     config.animation.min_snr = 5.0
     config.log.validate = 500
     config.log.grids = 500
     config.checkpoint.every = 500
-    config.sampler.name = "dpmpp_2m"
-    config.sampler.steps = 12
-    config.sampler.guidance_scale = 1.5
     return config

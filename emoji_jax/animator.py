@@ -244,14 +244,16 @@ class Animator:
 
 def check(sampler: SamplerConfig) -> None:
     """Raises a UserError for settings that can't work."""
-    if sampler.name not in diffusion.SAMPLERS:
+    if sampler.name and sampler.name not in diffusion.SAMPLERS:
         known = ", ".join(diffusion.SAMPLERS)
         raise UserError(f"sampler.name is {sampler.name!r}; expected one of {known}")
-    if not 1 <= sampler.steps <= diffusion.TRAIN_STEPS:
-        raise UserError(f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}")
+    if not 0 <= sampler.steps <= diffusion.TRAIN_STEPS:
+        raise UserError(
+            f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}, or 0"
+        )
     if not 0 <= sampler.frames <= 32:
         raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
-    if not math.isfinite(sampler.guidance_scale):
+    if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     if sampler.overlap < 0 or sampler.decode_batch < 1:
         raise UserError("sampler.overlap must be 0 or more, sampler.decode_batch 1 or more")

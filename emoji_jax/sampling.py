@@ -17,23 +17,43 @@ from emoji_jax.programs import Programs, Rounding
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """How to sample.
+    """How to sample; what is left open is as the checkpoint has it (`EmojiConfig`).
 
     Attributes:
-      name: key of `diffusion.SAMPLERS`.
-      steps: S, evaluations of the UNet (each of them twice, for guidance).
-      guidance_scale: of classifier-free guidance; 1 switches it off and halves the work.
+      name: key of `diffusion.SAMPLERS`; "" leaves it open.
+      steps: S, evaluations of the UNet (each of them twice, for guidance); 0 leaves it open.
+      guidance_scale: of classifier-free guidance; 1 switches it off and halves the work; None
+        leaves it open.
       frames: F, length of a window; 0 means what the checkpoint was trained with.
       overlap: frames that neighbouring windows of a longer video share.
       decode_batch: frames decoded at a time.
     """
 
-    name: str = "ddim"
-    steps: int = 30
-    guidance_scale: float = 3.5
+    name: str = ""
+    steps: int = 0
+    guidance_scale: float | None = None
     frames: int = 0
     overlap: int = 4
     decode_batch: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """How to sample, with nothing left open."""
+
+    steps: diffusion.Steps
+    guidance_scale: float
+    frames: int
+
+
+def _plan(programs: Programs, config: SamplerConfig) -> _Plan:
+    cfg, scale = programs.cfg, config.guidance_scale
+    sampler = diffusion.SAMPLERS[config.name or cfg.sampler]
+    return _Plan(
+        sampler(programs.schedule, config.steps or cfg.steps),
+        cfg.guidance_scale if scale is None else scale,
+        config.frames or cfg.frames,
+    )
 
 
 @runtime_checkable
@@ -161,32 +181,29 @@ def denoise(
 ) -> Float[np.ndarray, "F h w C"]:
     """Scaled latents of all frames; arguments as `animate`, and the noise to begin with."""
     cfg, count = programs.cfg, len(pictures)
-    length = config.frames or cfg.frames
-    windows = windows or shifting_windows(length, min(config.overlap, length - 1))
-    steps = diffusion.SAMPLERS[config.name](programs.schedule, config.steps)
+    plan = _plan(programs, config)
+    windows = windows or shifting_windows(plan.frames, min(config.overlap, plan.frames - 1))
     if noise is None:
         height, width = (side // cfg.vae.factor for side in cfg.size)
         noise = frame_noise(seed, count, (height, width, cfg.vae.latent_channels))
     if len(windows(count, 0)) == 1:
 
         def on_step(done: int) -> None:
-            progress("denoising", done, len(steps))
+            progress("denoising", done, len(plan.steps))
 
         every = np.arange(count)
-        scale = config.guidance_scale
         latents = programs.denoise_clip(
-            conditions, pictures[every], noise, steps, scale, on_step=on_step
+            conditions, pictures[every], noise, plan.steps, plan.guidance_scale, on_step=on_step
         )
         return np.asarray(latents)
-    return _denoise_windows(programs, conditions, pictures, config, steps, noise, windows, progress)
+    return _denoise_windows(programs, conditions, pictures, plan, noise, windows, progress)
 
 
 def _denoise_windows(
     programs: Programs,
     conditions: Conditions,
     pictures: Pictures,
-    config: SamplerConfig,
-    steps: diffusion.Steps,
+    plan: _Plan,
     noise: np.ndarray,
     windows: Windows,
     progress: Progress,
@@ -195,7 +212,7 @@ def _denoise_windows(
 
     Steps are linear in the prediction, so that averaging predictions is averaging stepped windows.
     """
-    count = len(noise)
+    count, steps = len(noise), plan.steps
     x, x0_before = noise, np.zeros_like(noise)
     for i in range(len(steps)):
         total, weight = np.zeros_like(x), np.zeros((count, 1, 1, 1), np.float32)
@@ -208,7 +225,7 @@ def _denoise_windows(
                     pictures[window.frames],
                     x[window.frames],
                     int(steps.t[i]),
-                    config.guidance_scale,
+                    plan.guidance_scale,
                 ),
             )
             for window in windows(count, i)

@@ -422,7 +422,7 @@ def test_sound_without_pictures(refused, media, tmp_path):
         ("--config.size=(0,64)", r"size is \(0, 64\); expected height and width"),
         ("--config.size=(64,'a')", r"size is \(64, 'a'\); expected height and width"),
         ("--config.sampler.stepz=3", "no such option: .*stepz"),
-        ("--config.sampler.steps=0", "sampler.steps is 0; expected 1 to 1000"),
+        ("--config.sampler.steps=-1", "sampler.steps is -1; expected 1 to 1000, or 0"),
         ("--config.sampler.steps=2.5", "invalid literal for int"),
         ("--config.sampler.name=euler", "sampler.name is 'euler'; expected one of ddim"),
         ("--config.sampler.guidance_scale=nan", "sampler.guidance_scale is nan; expected a number"),

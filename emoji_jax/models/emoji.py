@@ -36,6 +36,10 @@ class EmojiConfig:
       contour: whether they are drawn with the face's contour (table 2: with it).
       aligned: whether a driver's landmarks are aligned to the portrait in canonical space, or drawn
         as they were detected (table 2: 2D landmarks).
+      sampler: by which its frames are made unless told otherwise, a key of `diffusion.SAMPLERS`;
+        the defaults are the released code's.
+      steps: that it takes.
+      guidance_scale: of classifier-free guidance.
     """
 
     preset: str
@@ -49,6 +53,9 @@ class EmojiConfig:
     pupils: bool = True
     contour: bool = False
     aligned: bool = True
+    sampler: str = "ddim"
+    steps: int = 30
+    guidance_scale: float = 3.5
 
     @classmethod
     def release(cls) -> "EmojiConfig":
@@ -83,6 +90,9 @@ class EmojiConfig:
             vae=VAEConfig((64, 128), layers=1, latent_channels=8, groups=8, patch=4),
             clip=CLIPVisionConfig(128, 512, 2, 4, image_size=112, patch_size=14, projection_dim=64),
             image_prompt=ImagePromptConfig(queries=8, width=128),
+            sampler="dpmpp_2m",
+            steps=12,
+            guidance_scale=1.5,
         )
 
     @property
