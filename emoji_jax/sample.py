@@ -1,6 +1,8 @@
 """Animates a portrait with the motion of a video.
 
 python -m emoji_jax.sample --ref portrait.png --driving motion.mp4 --out out.mp4
+
+Without flags, an emoji that comes with the package laughs.
 """
 
 import contextlib
@@ -21,10 +23,11 @@ from emoji_jax.landmarks import Landmarks
 from emoji_jax.video import open_video
 from emoji_jax.video_writer import check_path
 
-_REF = flags.DEFINE_string("ref", None, "The portrait: any picture of a face.")
+_PORTRAIT = Path(__file__).parent / "examples" / "portrait.png"
+_REF = flags.DEFINE_string("ref", str(_PORTRAIT), "The portrait: any picture of a face.")
 _DRIVING = flags.DEFINE_string(
     "driving",
-    None,
+    "expression:laugh",
     "The motion: a video, an animated image, a folder of frames, a picture, a template of "
     "landmarks (.npz, .npy), or expression:NAME, one of "
     f"{', '.join(EXPRESSIONS)}.",
@@ -63,8 +66,6 @@ def progress_bars() -> Iterator:
 
 def main() -> None:
     """Does what the flags say."""
-    if not (_REF.value and _DRIVING.value):
-        raise UserError("give --ref, a picture of a face, and --driving, a video to imitate")
     check_path(_OUT.value)
     from emoji_jax.animator import Animator, check
     from emoji_jax.driver import MotionConfig, check_motion
@@ -119,7 +120,8 @@ def main() -> None:
         for note in animation.notes:
             print(f"note: {note}", file=sys.stderr)
         animation.save(_OUT.value, grid=_GRID.value)
-    print(f"{_OUT.value}: {len(animation)} frames")
+    made = f"{_REF.value} moved by {_DRIVING.value}, checkpoint {_CHECKPOINT.value}"
+    print(f"{_OUT.value}: {len(animation)} frames, {made}")
 
 
 def _look_at(portrait: str, driver: str) -> None:

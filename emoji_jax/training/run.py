@@ -1,5 +1,6 @@
 """A training run: set up or gone on with, then step after step until done or told to stop."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -206,11 +207,20 @@ class Run:
             self.checkpoints.wait()
             if int(state.step) >= self.config.train.steps:
                 export.write(self.workdir / checkpoint.WEIGHTS, self.finished(state), state.best)
+        except BaseException:
+            # What can't be written any more must not hide why.
+            with contextlib.suppress(Exception):
+                self._close()
+            raise
+        else:
+            self._close()
         finally:
             signal.signal(signal.SIGTERM, before)
-            self.log.close()
-            self.checkpoints.close()
-            self.iterator.close()  # or its workers complain
+
+    def _close(self) -> None:
+        self.iterator.close()  # or its workers complain
+        self.log.close()
+        self.checkpoints.close()
 
     def finished(self, state: TrainState) -> EmojiConfig:
         """The configuration of the weights: an autoencoder's also says how wide its latents are."""

@@ -3,7 +3,6 @@
 import cProfile
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from emoji_jax.data.parts import CannotWriteError, Part, PartWriter, locked
 from emoji_jax.data.tracking import TrackConfig
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
+from tests import small_disk
 from tests.data import media
-from tests.data.preparing import QUICK, ROOT, call, command, dataset, leftovers, report
+from tests.data.preparing import QUICK, call, command, dataset, leftovers, report
 
 pytest.importorskip("tensorflow_datasets")
 
@@ -37,34 +37,7 @@ def test_places_that_cannot_be_written(videos, tmp_path):
     assert len(barred.stderr.strip().splitlines()) == 1
 
 
-# A disk of a few kilobytes, seen by this process alone; then it grows. Arguments: folder, folder
-# for copies, kilobytes each time, --, command.
-_DISK = """
-set -eu
-disk=$1 copies=$2; shift 2
-mount -t tmpfs -o size=4k tmpfs "$disk"
-sizes=""
-while [ "$1" != -- ]; do sizes="$sizes $1"; shift; done
-shift
-for size in $sizes; do
-  mount -o "remount,size=${size}k" "$disk"
-  code=0
-  "$@" >> "$copies/log" 2>&1 || code=$?
-  echo "exit code $code" >> "$copies/log"
-  cp -r "$disk/." "$copies/$size"
-done
-"""
-
-
-def _is_own_disk_possible() -> bool:
-    program = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    try:
-        return not subprocess.run(program, capture_output=True, check=False).returncode
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not _is_own_disk_possible(), reason="needs to mount a disk of its own")
+@small_disk.needed
 def test_full_disk(videos, tmp_path):
     """Full while parts are written, then while shards are; with more space the run goes on."""
     media.need_model()
@@ -72,14 +45,10 @@ def test_full_disk(videos, tmp_path):
     assert call(few, tmp_path / "alone", *QUICK).returncode == 0
     kilobytes = [-(-p.stat().st_size // 4096) * 4 for p in tmp_path.glob("alone/parts/*/*.part")]
     sizes = [max(kilobytes) + 8, sum(kilobytes) + 12, 4096]
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "copies").mkdir()
-    program = ["unshare", "-rm", "bash", "-c", _DISK, "-", tmp_path / "disk", tmp_path / "copies"]
-    program += [*map(str, sizes), "--", *command(few, tmp_path / "disk", *QUICK)]
-    run = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    log = (tmp_path / "copies" / "log").read_text()
-    assert [line[-1] for line in log.splitlines() if line.startswith("exit code")] == list("220")
+    codes, log = small_disk.run(
+        tmp_path / "disk", tmp_path / "copies", sizes, command(few, tmp_path / "disk", *QUICK)
+    )
+    assert codes == [2, 2, 0]
     errors = [line for line in log.splitlines() if line.startswith("error: ")]
     assert all("can't be written" in e and "No space left on device" in e for e in errors)
     assert len(errors) == 2 and "Traceback" not in log

@@ -4,6 +4,7 @@ import contextlib
 import importlib.machinery
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from emoji_jax.errors import UserError
 from emoji_jax.models.vae import VAE
 from emoji_jax.training import animation
 from emoji_jax.training.run import Run
+from tests import small_disk
 from tests.training import small
 
 pytest.importorskip("tensorflow_datasets")
@@ -221,19 +223,24 @@ def test_input_that_fails_loses_nothing(monkeypatch, tmp_path):
     assert sorted(losses(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
 
 
+def arguments(workdir: Path, *options: str) -> list[str]:
+    """Of `python -m emoji_jax.train` on the small networks."""
+    config = Path(__file__).with_name("small.py")
+    return [
+        *(sys.executable, "-m", "emoji_jax.train"),
+        *(f"--config={config}:stage1", f"--workdir={workdir}"),
+        *options,
+    ]
+
+
 @pytest.fixture
 def command(tmp_path):
-    """Starts `python -m emoji_jax.train` on the small networks."""
+    """Starts a run."""
 
     def start(workdir: Path, *options: str) -> subprocess.Popen:
-        config = Path(__file__).with_name("small.py")
         said = stack.enter_context((tmp_path / "said").open("w"))
         return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "emoji_jax.train"),
-                *(f"--config={config}:stage1", f"--workdir={workdir}"),
-                *options,
-            ],
+            arguments(workdir, *options),
             env=os.environ | {"PYTHONPATH": os.getcwd()},
             stdout=said,
             stderr=subprocess.STDOUT,
@@ -279,6 +286,31 @@ def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     assert process.wait() == 0
     assert losses(run) == losses(tmp_path / "whole")
     assert (run / "weights" / "config.json").is_file()
+
+
+@pytest.mark.heavy
+@small_disk.needed
+def test_full_disk(monkeypatch, tmp_path):
+    """Nothing that was saved is lost, and with more space the run goes on."""
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    options = ["--config.train.steps=8", "--config.checkpoint.keep=4"]
+    subprocess.run(arguments(tmp_path / "alone", *options), check=True, capture_output=True)
+
+    def kilobytes(folder: str) -> int:
+        files = (tmp_path / "alone" / folder).rglob("*")
+        return sum(-(-p.stat().st_size // 4096) * 4 + 4 for p in files)
+
+    one = kilobytes("checkpoints/2") + kilobytes("frozen")
+    sizes = [one // 2, one * 2, 2**18]
+    codes, said = small_disk.run(
+        tmp_path / "disk", tmp_path / "copies", sizes, arguments(tmp_path / "disk", *options)
+    )
+    assert codes == [2, 2, 0], said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and "Traceback" not in said, said
+    assert "there is none yet" in errors[0]
+    assert re.search(r"last good checkpoint is step [246]", errors[1])
+    assert losses(tmp_path / "copies" / str(sizes[-1])) == losses(tmp_path / "alone")
 
 
 def test_command_line_mistakes(command, tmp_path):
