@@ -164,7 +164,7 @@ def _guided_velocity(
     twice = jnp.concatenate([x, x])
     both = model.unet(twice, jnp.broadcast_to(t, len(twice)), conditions)
     unconditional, conditional = jnp.split(both, 2)
-    return diffusion.guide(unconditional, conditional, scale)
+    return jnp.asarray(diffusion.guide(unconditional, conditional, scale))
 
 
 def _predict_window(

@@ -85,6 +85,7 @@ class EmojiConfig:
                 heads=2,
                 groups=16,
                 context=128,
+                position=True,
             ),
             landmark_encoder=LandmarkEncoderConfig((64, 96), patch=4),
             vae=VAEConfig((64, 128), layers=1, latent_channels=8, groups=8, patch=4),

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -135,6 +136,21 @@ class TransformerBlock(nnx.Module):
         return rearrange(out, "(b f) n c -> b f n c", b=b)
 
 
+def with_position(tokens: Float[Array, "*B H W C"], told: bool = True) -> Float[Array, "*B H W C"]:
+    """Tokens plus sinusoids of their row in one half of the channels, of their column in the other.
+
+    Wavelengths reach from 6 to 600 tokens, by factors of 100^(4 / C).
+    """
+    if not told:
+        return tokens
+    height, width, channels = tokens.shape[-3:]
+    frequencies = 100.0 ** -np.linspace(0, 1, channels // 4, endpoint=False)
+    rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
+    angles = [place[..., None] * frequencies for place in (rows, columns)]
+    waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    return tokens + jnp.asarray(np.concatenate(waves, -1), tokens.dtype)
+
+
 class SpatialTransformer(nnx.Module):
     """Transformer over the pixels of each frame."""
 
@@ -146,8 +162,10 @@ class SpatialTransformer(nnx.Module):
         groups: int,
         compute: Compute,
         *,
+        position: bool = False,
         rngs: Draws,
     ):
+        self.position = position
         self.norm = GroupNorm(channels, groups, eps=1e-6, rngs=rngs)
         self.proj_in = linear(channels, channels, compute, rngs=rngs)
         self.transformer_blocks = nnx.List(
@@ -163,7 +181,8 @@ class SpatialTransformer(nnx.Module):
         drop: Bool[Array, " B"] | None = None,
     ) -> tuple[Float[Array, "B F H W C"], Float[Array, "B F N C"]]:
         """Returns the frames and the normalised tokens that self-attention saw, N = H W."""
-        y = rearrange(self.proj_in(self.norm(x)), "b f h w c -> b f (h w) c")
+        y = with_position(self.proj_in(self.norm(x)), self.position)
+        y = rearrange(y, "b f h w c -> b f (h w) c")
         y, normed = self.transformer_blocks[0](y, tokens, reference, drop)
         y = self.proj_out(y).reshape(x.shape)
         return x + y, normed

@@ -23,7 +23,7 @@ from emoji_jax.models.layers import (
     timestep_embedding,
 )
 from emoji_jax.models.motion import MotionModule
-from emoji_jax.models.transformer import KeysValues, SpatialTransformer
+from emoji_jax.models.transformer import KeysValues, SpatialTransformer, with_position
 
 _EPS = 1e-5
 
@@ -43,6 +43,9 @@ class UNetConfig:
       groups: of all group norms outside the motion modules.
       context: width of the image prompt's tokens.
       motion: whether there are motion modules.
+      position: whether spatial transformers are told where each token lies. Networks that were
+        trained for long know it from the borders; small ones learn much sooner where in the
+        portrait to look.
     """
 
     in_channels: int = 4
@@ -54,6 +57,7 @@ class UNetConfig:
     groups: int = 32
     context: int = 768
     motion: bool = True
+    position: bool = False
 
     @property
     def time_dim(self) -> int:
@@ -87,15 +91,18 @@ class ReferenceTap(nnx.Module):
     The appearance net ends with it: only the normalised tokens are wanted.
     """
 
-    def __init__(self, channels: int, groups: int, compute: Compute, *, rngs: Draws):
+    def __init__(
+        self, channels: int, groups: int, compute: Compute, *, position: bool, rngs: Draws
+    ):
         self.norm = GroupNorm(channels, groups, eps=1e-6, rngs=rngs)
         self.proj_in = linear(channels, channels, compute, rngs=rngs)
         self.norm1 = layer_norm(channels, compute, rngs=rngs)
+        self.position = position
 
     def __call__(
         self, x: Float[Array, "B F H W C"], *_: object
     ) -> tuple[Float[Array, "B F H W C"], Float[Array, "B F N C"]]:
-        tokens = self.norm1(self.proj_in(self.norm(x)))
+        tokens = self.norm1(with_position(self.proj_in(self.norm(x)), self.position))
         return x, tokens.reshape(*x.shape[:2], -1, x.shape[-1])
 
 
@@ -163,7 +170,9 @@ def _resnet(
 def _transformer(
     channels: int, cfg: UNetConfig, compute: Compute, rngs: Draws
 ) -> SpatialTransformer:
-    return SpatialTransformer(channels, cfg.context, cfg.heads, cfg.groups, compute, rngs=rngs)
+    return SpatialTransformer(
+        channels, cfg.context, cfg.heads, cfg.groups, compute, position=cfg.position, rngs=rngs
+    )
 
 
 def _run_layer(
@@ -314,7 +323,7 @@ class AppearanceNet(Backbone):
         super().__init__(dataclasses.replace(cfg, motion=False), compute, rngs=rngs)
         # The deepest level that has transformers comes last; nothing after its tokens is needed.
         self.up_blocks[-1].attentions[-1] = ReferenceTap(
-            cfg.channels[0], cfg.groups, compute, rngs=rngs
+            cfg.channels[0], cfg.groups, compute, position=cfg.position, rngs=rngs
         )
 
     def __call__(

@@ -16,6 +16,7 @@ from emoji_jax.models.init import Draws, count
 from emoji_jax.models.landmark_encoder import LandmarkEncoderConfig
 from emoji_jax.models.layers import Compute, GroupNorm
 from emoji_jax.models.motion import MotionModule
+from emoji_jax.models.transformer import with_position
 from emoji_jax.models.unet import Conditions, UNet, UNetConfig
 from emoji_jax.models.vae import VAEConfig
 
@@ -170,6 +171,28 @@ def test_sides_that_do_not_divide(model):
         x = normal(0, 1, 1, height, width, 9)
         conditions = Conditions(normal(1, 1, 4, 24))
         assert unet(model, x, jnp.array([3]), conditions).shape == (1, 1, height, width, 4)
+
+
+def test_position():
+    """Every place has its own sum; neighbours are nearest; told nothing, nothing is added."""
+    x = jnp.zeros((2, 8, 6, 64))
+    assert with_position(x, False) is x
+    waves = np.asarray(with_position(x))
+    np.testing.assert_array_equal(waves[0], waves[1])
+    flat = waves[0].reshape(48, 64)
+    distance = np.linalg.norm(flat[:, None] - flat[None], axis=-1) + 99 * np.eye(48)
+    rows, columns = np.divmod(np.arange(48), 6)
+    nearest = distance.argmin(1)
+    assert (np.abs(rows - rows[nearest]) + np.abs(columns - columns[nearest]) == 1).all()
+
+
+def test_both_networks_are_told_positions():
+    told = dataclasses.replace(SMALL, unet=dataclasses.replace(SMALL.unet, position=True))
+    same, other = (nnx.split(Emoji(cfg, rngs=Draws(0))) for cfg in (SMALL, told))
+    latents, tokens = normal(1, 1, 4, 4, 4), normal(2, 1, 4, 24)
+    both = [nnx.merge(graph, same[1]).appearance(latents, tokens) for graph in (same[0], other[0])]
+    for plain, placed in zip(*both, strict=True):
+        assert jnp.abs(plain - placed).max() > 0.1
 
 
 def test_presets():
