@@ -108,6 +108,8 @@ def main() -> None:
             "attention", config.attention, ("auto", "xla", "chunked", "cudnn")
         ),
     )
+    if not (_REF.present and _DRIVING.present):
+        print(f"note: {_REF.value} is moved by {_DRIVING.value}", file=sys.stderr)
     with progress_bars() as progress:
         animation = animator(
             _REF.value,
@@ -120,8 +122,7 @@ def main() -> None:
         for note in animation.notes:
             print(f"note: {note}", file=sys.stderr)
         animation.save(_OUT.value, grid=_GRID.value)
-    made = f"{_REF.value} moved by {_DRIVING.value}, checkpoint {_CHECKPOINT.value}"
-    print(f"{_OUT.value}: {len(animation)} frames, {made}")
+    print(f"{_OUT.value}: {len(animation)} frames")
 
 
 def _look_at(portrait: str, driver: str) -> None:
