@@ -1,6 +1,7 @@
 """Checkpoints of a run: what a step changes, and where the input is, saved beside the training."""
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emoji_jax.errors import UserError
 from emoji_jax.training.state import Parameters, TrainState
+
+# Of free space over the size of what is saved, for indices and the input's state.
+_MARGIN = 1.1
 
 
 class RunCheckpoints:
@@ -59,20 +63,37 @@ class RunCheckpoints:
         Raises:
           UserError: it can't be written; what was saved before is as it was.
         """
-        step = int(state.step)
-        parts: dict[str, Any] = {"state": ocp.args.StandardSave(_changing(state))}
+        self.wait()  # as saving would: what it still writes takes space, too
+        step, changing = int(state.step), _changing(state)
+        first = bool(state.frozen) and not self._frozen.exists()
+        self._check_space((changing, state.frozen) if first else changing)
+        parts: dict[str, Any] = {"state": ocp.args.StandardSave(changing)}
         if iterator is not None:
             import grain
 
             parts["data"] = grain.checkpoint.CheckpointSave(iterator)
         try:
-            if state.frozen and not self._frozen.exists():
+            if first:
                 self._save_frozen(state.frozen)
             self._manager.save(
                 step, args=ocp.args.Composite(**parts), metrics=dict(validation or {}) or None
             )
         except (OSError, ValueError) as error:  # TensorStore reports a full disk as the latter
             self._fail(error)
+
+    def _check_space(self, tree: Any) -> None:
+        """Raises a UserError where what is to be saved won't fit.
+
+        Found out in the middle of writing, it would be told by thousands of lines from below.
+        """
+        needed = sum(
+            shard.data.nbytes for x in jax.tree.leaves(tree) for shard in x.addressable_shards
+            if shard.replica_id == 0
+        )  # fmt: skip
+        free = shutil.disk_usage(self._directory).free
+        if free < _MARGIN * needed:
+            told = f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
+            self._fail(OSError(f"the disk is full: {told}"))
 
     def _save_frozen(self, frozen: Parameters) -> None:
         with ocp.StandardCheckpointer() as checkpointer:

@@ -308,6 +308,7 @@ def test_full_disk(monkeypatch, tmp_path):
     assert codes == [2, 2, 0], said
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2 and "Traceback" not in said, said
+    assert all("the disk is full" in error for error in errors)
     assert "there is none yet" in errors[0]
     assert re.search(r"last good checkpoint is step [246]", errors[1])
     assert losses(tmp_path / "copies" / str(sizes[-1])) == losses(tmp_path / "alone")
