@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.workers = 0
     config.example.max_stride = 8
     # Constant, so that a run can be prolonged; the average does what a decay would.
-    config.optimiser.learning_rate = 5e-4
+    config.optimiser.learning_rate = 8e-4
     config.optimiser.warmup = 200
     config.optimiser.betas = (0.9, 0.99)
     config.optimiser.average = 0.999
