@@ -30,29 +30,80 @@ def get_config() -> ml_collections.ConfigDict:
     sampler.guidance_scale = config_dict.placeholder(float)
     # Frames denoised together; 0: what the checkpoint was trained with (paper: 16).
     sampler.frames = 0
-    # Frames that neighbouring windows of a longer video share.
+    # Videos longer than that: progressive (paper, 3.3) or overlap; empty: the first, if the
+    # checkpoint was trained for it.
+    sampler.long_video = ""
+    # Frames that neighbouring windows share, if they overlap.
     sampler.overlap = 4
-    # Frames decoded at a time; more is faster and takes more memory.
+    # Windows denoised together; 0: one on each device.
+    sampler.batch = 0
+    # Frames decoded at a time on each device; more is faster and takes more memory.
     sampler.decode_batch = 4
 
+    _add_motion(config)
+    _add_framing(config)
+    _add_model(config)
+    _add_data(config)
+    _add_training(config)
+    return config
+
+
+def _add_motion(config: ml_collections.ConfigDict) -> None:
     config.motion = motion = ml_collections.ConfigDict()
     # "release" repeats the released code to the pixel, its dropped frame and head pose included.
     motion.compat = ""
-    # Of the head: relative (to the driver's first frame) or absolute.
-    motion.head_pose = "relative"
-    # The driver's frame that counts as expressionless: auto, or its number from 0.
+    # Of the head: relative (to the driver's first frame), absolute, or auto: relative, but absolute
+    # for a single picture.
+    motion.head_pose = "auto"
+    # The driver's frame that counts as expressionless: its number from 0 (of those used), average
+    # (the average face), or auto: the calmest, but the average face for a single picture.
     motion.neutral = "auto"
     # Frames in a row of a driving video that may be without a face; they are filled in.
     motion.max_gap = 15
     # Frames per second of a driver that does not say: a folder of frames or a .npy file.
     motion.frame_rate = 30.0
-    # How many frames of a driver, from its start; unset or 0: all of them.
+    # Which of several faces: largest, leftmost, or its number from the left, from 0.
+    motion.face = "largest"
+    # The part that is used, seconds from the driver's first frame; end unset: to its end.
+    motion.start = 0.0
+    motion.end = config_dict.placeholder(float)
+    # How many frames of that; unset or 0: all of them.
     motion.frames = config_dict.placeholder(int)
+    # 2 is twice as fast. The sound is left out where this or loop is not 1.
+    motion.speed = 1.0
+    # How many times it is played.
+    motion.loop = 1
+    # Frames per second of the result; unset: the driver's own times, frame by frame.
+    motion.fps = config_dict.placeholder(float)
+    # Cut-off frequency of a filter against jitter, Hz: the lower, the smoother; 0: none.
+    motion.smooth = 0.0
+    # pose: leave expression and gaze out; expression: leave the head's motion out.
+    motion.only = ""
 
-    _add_model(config)
-    _add_data(config)
-    _add_training(config)
-    return config
+    # How much of each part of the motion: 0 nothing, 1 as driven, above 1 exaggerated. Expression
+    # multiplies eyes, brows and mouth.
+    config.controls = controls = ml_collections.ConfigDict()
+    controls.expression = 1.0
+    controls.eyes = 1.0
+    controls.brows = 1.0
+    controls.mouth = 1.0
+    controls.gaze = 1.0
+    controls.rotation = 1.0
+    controls.translation = 1.0
+
+
+def _add_framing(config: ml_collections.ConfigDict) -> None:
+    config.framing = framing = ml_collections.ConfigDict()
+    # Which of a portrait's faces: largest, leftmost, its number from the left, from 0, or all.
+    framing.face = "largest"
+    # crop: the face and what is around it; letterbox: the whole picture, as the released code does.
+    framing.mode = "crop"
+    # Height of the face as part of the crop's.
+    framing.face_height = 0.5
+    # Put the result back into the whole picture, at its own size.
+    framing.paste = True
+    # Part of the crop's sides over which it passes into the picture.
+    framing.seam = 0.12
 
 
 def _add_model(config: ml_collections.ConfigDict) -> None:

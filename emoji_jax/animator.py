@@ -1,105 +1,39 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
-from emoji_jax import checkpoint, diffusion, sampling
-from emoji_jax.driver import Motion, MotionConfig, Progress, check_motion, read
+from emoji_jax import checkpoint, sampling
+from emoji_jax.animation import Actor, Animation, Drawn, Frame
+from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
-from emoji_jax.images import clip_pixels, letterbox, read_image
-from emoji_jax.landmarks import Detector, Landmarks, align, draw
+from emoji_jax.framing import FramingConfig, View, around, whole
+from emoji_jax.images import clip_pixels, read_image
+from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
+from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs
-from emoji_jax.sampling import SamplerConfig
-from emoji_jax.video_writer import write_video
+from emoji_jax.sampling import SamplerConfig, Work, check
+from emoji_jax.sampling.work import identity
 
-# The released pupils are squares of 6 pixels in pictures of 512.
-_PUPIL = 3 / 512
-
-Frame = UInt8[np.ndarray, "H W 3"]
 Picture = str | Path | Frame
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """Landmark pictures that are drawn when asked for, so that a long video takes no memory."""
-
-    points: Float[np.ndarray, "F 478 2"]
-    size: tuple[int, int]
-    compat: Literal["release"] | None = None
-    pupils: bool = True
-    contour: bool = False
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
-        release = self.compat == "release"  # which has one size of pupils for all pictures
-        radius = 3 if release else max(1, round(_PUPIL * self.size[0]))
-        return draw(
-            self.points[frames],
-            self.size,
-            contour=self.contour,
-            pupils=self.pupils,
-            pupil_radius=radius,
-            compat=self.compat,
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Animation:
-    """An animated portrait; iterating makes the frames, RGB, one by one.
-
-    Attributes:
-      reference: the portrait as the networks see it.
-      pictures: the aligned landmarks of each frame.
-      times: when each frame is shown, seconds.
-      frame_rate: frames per second, on average.
-      audio: a file with sound that belongs to it, or None.
-      notes: what the user should know about portrait and driver.
-    """
-
-    reference: Frame
-    pictures: Drawn
-    times: Float[np.ndarray, " F"]
-    frame_rate: Fraction
-    audio: Path | None
-    notes: tuple[str, ...]
-    make: Callable[[], Iterator[Frame]] = dataclasses.field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self.make()
-
-    def save(self, path: str | Path, *, grid: bool = False) -> None:
-        """Makes the frames and writes them, with their times and sound; see `VideoWriter`."""
-        frames = self.grid() if grid else iter(self)
-        write_video(path, frames, self.frame_rate, self.audio, self.times)
-
-    def grid(self) -> Iterator[Frame]:
-        """Frames with portrait, landmarks and result side by side."""
-        for i, frame in enumerate(self):
-            yield np.concatenate([self.reference, self.pictures[np.array([i])][0], frame], 1)
 
 
 class Animator:
     """Animates portraits with one checkpoint. Make it by `Animator.load`."""
 
-    def __init__(self, programs: Programs):
-        self.programs = programs
+    def __init__(self, programs: Programs, checkpoint: str = ""):
+        self.programs, self.checkpoint = programs, checkpoint
         self._detector: Detector | None = None
 
     @property
@@ -140,15 +74,17 @@ class Animator:
             if fits != [True, True]:
                 raise UserError(f"size is {size}; expected height and width, multiples of {factor}")
             cfg = dataclasses.replace(cfg, size=tuple(size))
-        return cls(Programs(cfg, graph, parameters))
+        return cls(Programs(cfg, graph, parameters, all_devices()), _contents(directory))
 
     def __call__(
         self,
         portrait: Picture,
-        motion: Motion,
+        motion: Motion | Sequence[Motion],
         *,
         sampler: SamplerConfig = SamplerConfig(),
         moving: MotionConfig = MotionConfig(),
+        framing: FramingConfig = FramingConfig(),
+        ref_landmarks: Landmarks | None = None,
         seed: int = 0,
         progress: Progress = lambda what, done, total: None,
     ) -> Animation:
@@ -157,9 +93,12 @@ class Animator:
         Args:
           portrait: a picture of a face, any size.
           motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-            template (`.npz`, `.npy`), or landmarks.
+            template (`.npz`, `.npy`), `expression:NAME`, or landmarks. Of several, each moves
+            another face, from the left; the first says when frames are shown, and has the sound.
           sampler: how to sample.
           moving: how to transfer the motion.
+          framing: which face, and what is around it.
+          ref_landmarks: the portrait's face, one frame, where the landmarker finds none.
           seed: same seed, same frames.
           progress: told what is going on ("detecting", "denoising", "decoding"), how many are done
             and of how many, None if unknown.
@@ -167,72 +106,126 @@ class Animator:
         Raises:
           UserError: unreadable input, no face in the portrait, or none for too long in the motion.
         """
-        check(sampler)
+        check(sampler, self.config)
         check_motion(moving)
-        picture = portrait if isinstance(portrait, np.ndarray) else read_image(portrait)
         if not 0 <= seed < 2**32:
             raise UserError(f"the seed is {seed}; expected 0 to {2**32 - 1}")
-        name = "the portrait" if isinstance(portrait, np.ndarray) else str(portrait)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        picture, name = _picture(portrait)
+        if moving.compat:  # which sees all of the picture, and nothing but its own frames
+            framing = dataclasses.replace(framing, mode="letterbox", paste=False)
+        motions = [motion] if isinstance(motion, str | Path | Landmarks) else list(motion)
+        seen, notes = self._see(picture, name, framing, ref_landmarks)
+        if len(motions) not in (1, len(seen)):
             raise UserError(
-                f"the portrait is {picture.dtype} {picture.shape}; expected uint8 H W 3"
+                f"there are {len(motions)} motions for {len(seen)} faces; expected one for all, or "
+                "one for each, with framing.face=all"
             )
-        reference = letterbox(picture, self.config.size)
-        face, notes = self._find_face(reference, name)
-        source = read(motion, moving, lambda: self.detector, progress)
-        driver = source.landmarks[: moving.frames or None]
-        if moving.neutral != "auto" and not 0 <= moving.neutral < len(driver):
-            raise UserError(
-                f"the neutral frame is {moving.neutral}; the driver has frames 0 to "
-                f"{len(driver) - 1}"
-            )
-        if self.config.aligned:
-            points = align(
-                face,
-                driver,
-                compat=moving.compat,
-                head_pose=moving.head_pose,
-                neutral=moving.neutral,
-            )
-        else:  # the ablation: wherever the driver's face is in its own picture
-            points = driver.points[..., :2] * self.config.size[::-1]
-        times = driver.times
-        if moving.compat == "release":
-            points, times = points[1:], times[1:]
-            if not len(points):
-                raise UserError("the released code drops a driver's first frame: one is too few")
-        pictures = Drawn(
-            points, self.config.size, moving.compat, self.config.pupils, self.config.contour
+        drivers = [read(one, moving, lambda: self.detector, progress) for one in motions]
+        first, *others = drivers
+        # The first says when: the others go by its clock.
+        drivers = [first, *(_in_time(other, first.landmarks.times) for other in others)]
+        if len(drivers) == 1:
+            drivers *= len(seen)
+        run = _Run(sampler, moving, seed, progress)
+        actors = [
+            self._actor(picture, view, face, driver, run)
+            for (view, face), driver in zip(seen, drivers, strict=True)
+        ]
+        notes += [note for driver in dict.fromkeys(drivers) for note in driver.notes]
+        return Animation(
+            picture,
+            tuple(actors),
+            framing.seam if framing.paste else None,
+            first.landmarks,
+            first.landmarks.times[actors[0].pictures.first :],
+            first.frame_rate,
+            first.audio,
+            tuple(notes),
         )
 
-        def make() -> Iterator[Frame]:
+    def _see(
+        self, picture: Frame, name: str, framing: FramingConfig, given: Landmarks | None
+    ) -> tuple[list[tuple[View, Landmarks]], list[str]]:
+        """The views of the faces to animate, with their landmarks there, and remarks."""
+        size = self.config.size
+        view = whole(picture.shape[:2], size)
+        if given is not None:
+            faces = [given]
+        elif framing.mode == "letterbox":
+            faces = self.detector.detect_all(view.cut(picture))
+        else:
+            faces = self.detector.detect_all(picture)
+        if not faces:
+            raise UserError(
+                f"no face was found in {name}; expected a portrait that shows eyes, nose and "
+                "mouth, or landmarks set by hand (--ref_landmarks)"
+            )
+        centres = np.stack([face.pixels[0].mean(0) for face in faces])
+        notes = []
+        if framing.face == "all":
+            chosen = np.argsort(centres[:, 0], kind="stable").tolist()
+        else:
+            chosen = [choose(centres, framing.face)]
+            if len(faces) > 1:
+                which = {"largest": "the largest", "leftmost": "the leftmost"}
+                told = which.get(str(framing.face), f"number {framing.face} from the left")
+                notes.append(f"{name} shows {len(faces)} faces; {told} is animated")
+        if framing.mode == "letterbox":
+            mapped = view.landmarks if given is not None else lambda face: face
+            return [(view, mapped(faces[i])) for i in chosen], notes
+        views = [around(faces[i], size, framing) for i in chosen]
+        notes += [
+            f"{name}: a face is small, {view.extent[0]} pixels with its surroundings, and is "
+            f"enlarged to {size[0]}"
+            for view in views
+            if view.extent[0] < size[0] / 2
+        ]
+        return [(v, v.landmarks(faces[i])) for v, i in zip(views, chosen, strict=True)], notes
+
+    def _actor(
+        self, picture: Frame, view: View, face: Landmarks, driver: Driver, run: "_Run"
+    ) -> Actor:
+        cfg, moving = self.config, run.moving
+        release = moving.compat == "release"
+        if release and len(driver.landmarks) == 1:
+            raise UserError("the released code drops a driver's first frame: one is too few")
+        if cfg.aligned:
+            points = Alignment(
+                face,
+                driver.landmarks,
+                compat=moving.compat,
+                head_pose="absolute" if driver.absolute else "relative",
+                neutral=driver.neutral,
+                controls=moving.strengths,
+            )
+        else:  # the ablation: wherever the driver's face is in its own picture
+            points = _Unaligned(driver.landmarks, cfg.size)
+        pictures = Drawn(points, cfg.size, moving.compat, cfg.pupils, cfg.contour, int(release))
+        reference = view.cut(picture)
+
+        def make(work: Work) -> Iterator[Frame]:
             conditions = self.programs.encode(
                 _to_unit(reference, moving.compat),
-                clip_pixels(reference, self.config.clip.image_size),
+                clip_pixels(reference, cfg.clip.image_size),
             )
-            release = moving.compat == "release"
             return sampling.animate(
                 self.programs,
                 conditions,
                 pictures,
-                sampler,
-                seed=seed,
+                run.sampler,
+                seed=run.seed,
                 windows=sampling.released_windows if release else None,
                 rounding="down" if release else "nearest",
-                progress=progress,
+                progress=run.progress,
+                work=work,
             )
 
-        notes = (*notes, *source.notes)
-        return Animation(reference, pictures, times, source.frame_rate, source.audio, notes, make)
-
-    def _find_face(self, picture: Frame, name: str) -> tuple[Landmarks, list[str]]:
-        faces = self.detector.detect_all(picture)
-        if not faces:
-            raise UserError(
-                f"no face was found in {name}; expected a portrait that shows eyes, nose and mouth"
-            )
-        several = [f"{name} shows {len(faces)} faces; the largest is animated"]
-        return faces[0], several if len(faces) > 1 else []
+        landmarks = (driver.landmarks, driver.neutral, face)
+        arrays = [a for one in landmarks for a in (one.points, one.vertices, one.pose)]
+        decides = identity(
+            self.checkpoint, repr(cfg), repr((run.sampler, moving, run.seed)), reference, *arrays
+        )
+        return Actor(view, reference, pictures, decides, make)
 
     @property
     def detector(self) -> Detector:
@@ -242,21 +235,62 @@ class Animator:
         return self._detector
 
 
-def check(sampler: SamplerConfig) -> None:
-    """Raises a UserError for settings that can't work."""
-    if sampler.name and sampler.name not in diffusion.SAMPLERS:
-        known = ", ".join(diffusion.SAMPLERS)
-        raise UserError(f"sampler.name is {sampler.name!r}; expected one of {known}")
-    if not 0 <= sampler.steps <= diffusion.TRAIN_STEPS:
-        raise UserError(
-            f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}, or 0"
-        )
-    if not 0 <= sampler.frames <= 32:
-        raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
-    if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
-        raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
-    if sampler.overlap < 0 or sampler.decode_batch < 1:
-        raise UserError("sampler.overlap must be 0 or more, sampler.decode_batch 1 or more")
+def all_devices() -> Mesh:
+    """This process's devices, in a row."""
+    # Auto: models don't speak of shardings.
+    return jax.make_mesh(
+        (jax.local_device_count(),),
+        ("data",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=jax.local_devices(),
+    )
+
+
+def _contents(directory: Path) -> str:
+    """What a checkpoint's folder looks like from outside: another one is hardly alike."""
+    files = sorted(file for file in directory.rglob("*") if file.is_file())
+    looks = [(str(file.relative_to(directory)), file.stat()) for file in files]
+    return identity(*((name, stat.st_size, stat.st_mtime_ns) for name, stat in looks))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What the faces of one animation share."""
+
+    sampler: SamplerConfig
+    moving: MotionConfig
+    seed: int
+    progress: Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unaligned:
+    """A driver's landmarks in pixels of another picture."""
+
+    landmarks: Landmarks
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.landmarks)
+
+    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N 478 2"]:
+        return self.landmarks.points[frames, :, :2].astype(np.float64) * self.size[::-1]
+
+
+def _in_time(driver: Driver, times: Float[np.ndarray, " F"]) -> Driver:
+    """A driver by another one's clock; both begin together."""
+    own = driver.landmarks
+    moved = timing.resample(own, own.times[0] + times - times[0])
+    return dataclasses.replace(driver, landmarks=moved)
+
+
+def _picture(portrait: Picture) -> tuple[Frame, str]:
+    """The portrait and what to call it."""
+    if not isinstance(portrait, np.ndarray):
+        return read_image(portrait), str(portrait)
+    if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
+        raise UserError(f"the portrait is {portrait.dtype} {portrait.shape}; expected uint8 H W 3")
+    return portrait, "the portrait"
 
 
 def _to_unit(picture: Frame, compat: Literal["release"] | None) -> Float[np.ndarray, "H W 3"]:

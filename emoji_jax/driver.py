@@ -1,7 +1,9 @@
-"""What drives a portrait: any kind of motion, read as landmarks."""
+"""What drives a portrait: any kind of motion, read as landmarks and put in time."""
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -9,11 +11,20 @@ from typing import Literal
 import numpy as np
 
 from emoji_jax.errors import UserError
-from emoji_jax.landmarks import Detector, Landmarks
+from emoji_jax.images import Picture
+from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
+from emoji_jax.landmarks.controls import AS_DRIVEN
+from emoji_jax.landmarks.detect import Choice
+from emoji_jax.landmarks.geometry import rotation
 from emoji_jax.video import open_video
 
 Motion = str | Path | Landmarks
 Progress = Callable[[str, int, int | None], None]
+
+# Beyond this yaw, degrees, one half of a face is guessed by the landmarker rather than seen.
+PROFILE = 50.0
+# A face that is elsewhere by this part of its width one frame later was not moved but cut.
+_JUMP = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,19 +34,51 @@ class MotionConfig:
     Attributes:
       compat: "release" repeats the released code: its alignment and drawing, its first frame
         dropped, its windows and its rounding.
-      head_pose: see `landmarks.align`.
-      neutral: see `landmarks.align`.
+      head_pose: "relative" to the driver's first frame, "absolute", or "auto": relative, but
+        absolute for a driver of one frame.
+      neutral: the driver's frame that counts as expressionless, of those that are used; "average"
+        takes the average face instead; "auto" the frame with the least expression, or, for a driver
+        of one frame, the average face.
       max_gap: frames in a row that may be without a face.
       frame_rate: frames per second of drivers that do not say.
-      frames: of the driver, from its start; None for all.
+      frames: of the driver, from where it starts; None for all.
+      face: which of several faces, where the driver starts: "largest", "leftmost", or its number
+        from the left, from 0.
+      start: seconds of the driver to leave out.
+      end: second of the driver to stop at; None for its end.
+      speed: 2 is twice as fast.
+      loop: how many times it is repeated in all.
+      fps: frames per second of the result; None for the driver's own times.
+      smooth: cut-off frequency of the filter against jitter, Hz; 0 for none.
+      only: "pose" leaves out expression and gaze, "expression" the head's motion.
+      controls: how much of each part.
     """
 
     compat: Literal["release"] | None = None
-    head_pose: Literal["relative", "absolute"] = "relative"
-    neutral: Literal["auto"] | int = "auto"
+    head_pose: Literal["auto", "relative", "absolute"] = "auto"
+    neutral: Literal["auto", "average"] | int = "auto"
     max_gap: int = 15
     frame_rate: float = 30.0
     frames: int | None = None
+    face: Choice = "largest"
+    start: float = 0.0
+    end: float | None = None
+    speed: float = 1.0
+    loop: int = 1
+    fps: float | None = None
+    smooth: float = 0.0
+    only: Literal["", "pose", "expression"] = ""
+    controls: Controls = AS_DRIVEN
+
+    @property
+    def strengths(self) -> Controls:
+        """The controls, less what is left out."""
+        left_out = {
+            "": (),
+            "pose": ("expression", "gaze"),
+            "expression": ("rotation", "translation"),
+        }
+        return dataclasses.replace(self.controls, **dict.fromkeys(left_out[self.only], 0.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +86,17 @@ class Driver:
     """A motion and what comes with it.
 
     Attributes:
-      landmarks: of every frame.
+      landmarks: of every frame of the result.
+      neutral: the face at rest, one frame.
+      absolute: whether the head is turned as in the driver's picture.
       frame_rate: frames per second, on average.
-      audio: the file if it has sound.
+      audio: the file if it has sound that fits.
       notes: what the user should know about it.
     """
 
     landmarks: Landmarks
+    neutral: Landmarks
+    absolute: bool
     frame_rate: Fraction
     audio: Path | None = None
     notes: tuple[str, ...] = ()
@@ -58,7 +105,7 @@ class Driver:
 def read(
     motion: Motion, moving: MotionConfig, detector: Callable[[], Detector], progress: Progress
 ) -> Driver:
-    """Reads a motion.
+    """Reads a motion and puts it in time.
 
     Args:
       motion: a video, an animated image, a folder of frames, a single picture (one pose), a
@@ -70,31 +117,143 @@ def read(
     Raises:
       UserError: unreadable, or without a face for too long.
     """
+    landmarks, audio, notes = _landmarks(motion, moving, detector, progress)
+    if not len(landmarks):
+        raise UserError(
+            f"nothing of the motion lies between motion.start={moving.start} and "
+            f"motion.end={moving.end}, seconds"
+        )
+    name = "the motion" if isinstance(motion, Landmarks) else str(motion)
+    notes += _warnings(name, landmarks)
+    if moving.smooth:
+        landmarks = timing.smooth(landmarks, moving.smooth)
+    neutral = _neutral(landmarks, moving)
+    absolute = moving.head_pose == "absolute"
+    absolute |= moving.head_pose == "auto" and len(landmarks) == 1
+    timed = _play(landmarks, moving)
+    if audio and (moving.speed != 1 or moving.loop != 1):
+        audio, notes = None, [*notes, f"{name}: the sound is left out, as its timing is changed"]
+    rate = _average_rate(timed.times, moving.fps or moving.frame_rate)
+    return Driver(timed, neutral, absolute, rate, audio, tuple(notes))
+
+
+def _landmarks(
+    motion: Motion, moving: MotionConfig, detector: Callable[[], Detector], progress: Progress
+) -> tuple[Landmarks, Path | None, list[str]]:
+    """The part of a motion that is used, its sound, and remarks."""
     if isinstance(motion, str | Path) and Path(motion).suffix in (".npz", ".npy"):
         motion = Landmarks.load(motion, fps=moving.frame_rate)
+    elif not isinstance(motion, Landmarks) and str(motion).startswith("expression:"):
+        motion = expression(str(motion).partition(":")[2], moving.frames)
     if isinstance(motion, Landmarks):
-        return Driver(motion, _average_rate(motion.times, moving.frame_rate))
-    if str(motion).startswith("expression:"):
-        built_in = expression(str(motion).partition(":")[2], moving.frames)
-        return Driver(built_in, _average_rate(built_in.times, moving.frame_rate))
-    video = open_video(motion, frames=moving.frames or None, frame_rate=moving.frame_rate)
+        part = timing.trim(motion, moving.start, moving.end)
+        return part[: moving.frames or None], None, []
+    video = open_video(motion, frame_rate=moving.frame_rate)
+    used = _between(video, moving.start, moving.end)
+    if moving.frames:
+        used = itertools.islice(used, moving.frames)
+    total = min(video.length or math.inf, moving.frames or math.inf)
     landmarks, filled, crowded = detector().detect_video(
-        video,
+        used,
         max_gap=moving.max_gap,
-        progress=lambda done: progress("detecting", done, video.length),
+        choice=moving.face,
+        progress=lambda done: progress(
+            "detecting", done, None if math.isinf(total) else int(total)
+        ),
     )
     notes = []
     if len(crowded):
         notes.append(
             f"{motion}: several faces in {len(crowded)} frames ({_ranges(crowded)}); the one "
-            "that is largest where it starts is followed"
+            f"that is {_named(moving.face)} where it starts is followed"
         )
     if len(filled):
         notes.append(
             f"{motion}: no face in {len(filled)} of {len(landmarks)} frames, filled in from their "
             f"neighbours ({_ranges(filled)})"
         )
-    return Driver(landmarks, video.frame_rate, video.audio, tuple(notes))
+    return landmarks, video.audio, notes
+
+
+def _between(
+    frames: Iterable[tuple[Picture, float]], start: float, end: float | None
+) -> Iterator[tuple[Picture, float]]:
+    """Frames from `start` up to `end`, seconds after the first."""
+    origin = None
+    for frame, time in frames:
+        origin = time if origin is None else origin
+        if end is not None and time - origin >= end - 1e-6:
+            return
+        if time - origin >= start - 1e-6:
+            yield frame, time
+
+
+def _named(face: Choice) -> str:
+    return face if isinstance(face, str) else f"number {face} from the left"
+
+
+def _warnings(name: str, landmarks: Landmarks) -> list[str]:
+    """What may go wrong with a motion, as far as its landmarks show."""
+    notes = []
+    forward = rotation(landmarks.pose)[:, :, 2]
+    yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
+    profile = np.flatnonzero(np.abs(yaw) > PROFILE)
+    if len(profile):
+        notes.append(
+            f"{name}: the head is turned by more than {PROFILE:.0f} degrees in {len(profile)} "
+            f"frames ({_ranges(profile)}), where its hidden half can only be guessed"
+        )
+    nose = landmarks.pixels[:, 1]
+    outline = landmarks.points[..., 0].astype(np.float64) * landmarks.size[1]
+    width = np.ptp(outline, axis=1)
+    way = np.linalg.norm(np.diff(nose, axis=0), axis=1)
+    growth = np.abs(np.diff(np.log(np.maximum(width, 1e-6))))
+    cuts = 1 + np.flatnonzero((way > _JUMP * width[:-1]) | (growth > np.log(1.6)))
+    if len(cuts):
+        times = ", ".join(f"{t - landmarks.times[0]:.2f}" for t in landmarks.times[cuts[:5]])
+        notes.append(
+            f"{name}: the face jumps at {times} s{' and later' if len(cuts) > 5 else ''}, as at "
+            "cuts between scenes; motion.start and motion.end choose one of them"
+        )
+    inside = (landmarks.points[..., :2] >= 0) & (landmarks.points[..., :2] <= 1)
+    outside = np.flatnonzero(inside.all(-1).mean(1) < 0.8)
+    if len(outside):
+        notes.append(
+            f"{name}: the face leaves the picture in {len(outside)} frames ({_ranges(outside)})"
+        )
+    return notes
+
+
+def _neutral(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
+    """The driver's face at rest, one frame."""
+    choice = moving.neutral
+    if choice == "average" or (choice == "auto" and len(landmarks) == 1 and not moving.compat):
+        return average_face()
+    if choice == "auto":
+        return landmarks[int(landmarks.blendshapes.sum(axis=1, dtype=np.float64).argmin())]
+    if not 0 <= choice < len(landmarks):
+        raise UserError(
+            f"the neutral frame is {choice}; the driver has frames 0 to {len(landmarks) - 1}"
+        )
+    return landmarks[choice]
+
+
+def _play(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
+    """The motion at another speed, several times over, at other frames per second."""
+    if moving.loop > 1:
+        gap = timing.interval(landmarks, 1 / moving.frame_rate)
+        length = float(landmarks.times[-1] - landmarks.times[0]) + gap
+        landmarks = timing.gather(
+            dataclasses.replace(landmarks, times=landmarks.times + i * length)
+            for i in range(moving.loop)
+        )
+    if moving.speed == 1 and not moving.fps:
+        return landmarks
+    gap = 1 / moving.fps if moving.fps else timing.interval(landmarks, 1 / moving.frame_rate)
+    span = (float(landmarks.times[-1] - landmarks.times[0])) / moving.speed
+    since = np.arange(math.floor(span / gap + 1e-6) + 1) * gap
+    played = timing.resample(landmarks, landmarks.times[0] + since * moving.speed)
+    return dataclasses.replace(played, times=landmarks.times[0] + since)
 
 
 def expression(name: str, frames: int | None) -> Landmarks:
@@ -111,6 +270,13 @@ def expression(name: str, frames: int | None) -> Landmarks:
     return synthetic.motion(name, frames or 50)
 
 
+def average_face() -> Landmarks:
+    """The average face, looking straight ahead without an expression; one frame."""
+    from emoji_jax.data import synthetic
+
+    return synthetic.motion(next(iter(synthetic.EXPRESSIONS)), 2)[0]
+
+
 def check_motion(moving: MotionConfig) -> None:
     """Raises a UserError for settings that can't work."""
     if moving.max_gap < 0:
@@ -119,6 +285,26 @@ def check_motion(moving: MotionConfig) -> None:
         raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected more than 0, to 1000")
     if moving.frames is not None and moving.frames < 0:
         raise UserError(f"motion.frames is {moving.frames}; expected 1 or more, or 0 for all")
+    if moving.fps is not None and not 0 <= moving.fps <= 1000:
+        raise UserError(f"motion.fps is {moving.fps}; expected more than 0, to 1000")
+    if not 0.01 <= moving.speed <= 100:
+        raise UserError(f"motion.speed is {moving.speed}; expected 0.01 to 100")
+    if not 1 <= moving.loop <= 10000:
+        raise UserError(f"motion.loop is {moving.loop}; expected 1 or more")
+    if not moving.start >= 0 or (moving.end is not None and not moving.end > moving.start):
+        raise UserError(
+            f"motion.start is {moving.start} and motion.end {moving.end}; expected seconds, the "
+            "end after the start"
+        )
+    if not 0 <= moving.smooth < math.inf:
+        raise UserError(f"motion.smooth is {moving.smooth}; expected Hz, or 0 for none")
+    strengths = dataclasses.asdict(moving.controls)
+    wild = {name: value for name, value in strengths.items() if not abs(value) <= 10}
+    if wild:
+        name, value = next(iter(wild.items()))
+        raise UserError(f"controls.{name} is {value}; expected -10 to 10, 1 for as driven")
+    if moving.compat and moving.strengths != AS_DRIVEN:
+        raise UserError("motion.compat=release has no controls; take one or the other")
 
 
 def _average_rate(times: np.ndarray, otherwise: float) -> Fraction:

@@ -103,6 +103,29 @@ def letterbox(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "hei
     return np.array(image.crop((left, top, left + width, top + height)))
 
 
+def cut_out(
+    picture: Picture, corner: tuple[int, int], extent: tuple[int, int], size: tuple[int, int]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Cuts a rectangle out and resizes it; what lies outside repeats the picture's edge.
+
+    Args:
+      picture: RGB.
+      corner: left and top, which may be negative.
+      extent: height and width of the rectangle.
+      size: height and width wanted.
+    """
+    left, top = corner
+    rows = np.arange(top, top + extent[0]).clip(0, picture.shape[0] - 1)
+    columns = np.arange(left, left + extent[1]).clip(0, picture.shape[1] - 1)
+    if rows[-1] - rows[0] == extent[0] - 1 and columns[-1] - columns[0] == extent[1] - 1:
+        part = picture[top : top + extent[0], left : left + extent[1]]  # all of it inside
+    else:
+        part = picture[rows[:, None], columns]
+    if extent == size:
+        return np.ascontiguousarray(part)
+    return np.array(Image.fromarray(part).resize(size[::-1], Image.Resampling.LANCZOS))
+
+
 def clip_pixels(picture: Picture, side: int) -> Float[np.ndarray, "P P 3"]:
     """A picture as CLIP's vision tower wants it: resized, cropped to a square, normalised.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from emoji_jax import diffusion
@@ -17,6 +18,8 @@ from emoji_jax.models.unet import Conditions
 
 Rounding = Literal["nearest", "down"]
 Latents = Float[Array | np.ndarray, "F h w C"]
+# Latents of the frames that are known, zero elsewhere, and one where they are.
+Given = tuple[Float[np.ndarray, "B F h w C"], Float[np.ndarray, "B F h w 1"]]
 
 
 class Programs:
@@ -26,10 +29,20 @@ class Programs:
       cfg: configuration.
       graph: as `checkpoint.load` returns it.
       parameters: likewise.
+      mesh: devices, along one axis, that share the clips of a batch; each gets all parameters.
+        None leaves everything where it is.
     """
 
-    def __init__(self, cfg: EmojiConfig, graph: nnx.GraphDef, parameters: nnx.State):
-        self.cfg, self.parameters = cfg, parameters
+    def __init__(
+        self,
+        cfg: EmojiConfig,
+        graph: nnx.GraphDef,
+        parameters: nnx.State,
+        mesh: Mesh | None = None,
+    ):
+        self.cfg, self.parameters, self._mesh = cfg, parameters, mesh
+        if mesh is not None:
+            self.parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
         self.schedule = diffusion.schedule()
 
         def program(function: Callable) -> Callable:
@@ -46,8 +59,8 @@ class Programs:
         self._condition = program(_condition)
         self._reconstruct = program(_reconstruct)
         self._features = program(_features)
-        self._clip = program(_denoise_clip)
-        self._predict = program(_predict_window)
+        self._clips = program(_denoise_clips)
+        self._predict = program(_predict_windows)
         self._decode = program(_decode)
 
     def encode(
@@ -73,31 +86,43 @@ class Programs:
         """What the autoencoder makes of pictures in [-1, 1]."""
         return np.asarray(self._reconstruct(self.parameters, pictures))
 
-    def denoise_clip(
+    def denoise(
         self,
         conditions: Conditions,
-        pictures: UInt8[np.ndarray, "F H W 3"],
-        noise: Latents,
+        pictures: UInt8[np.ndarray, "B F H W 3"],
+        noise: Float[np.ndarray, "B F h w C"],
         steps: diffusion.Steps,
         guidance_scale: float,
+        given: Given | None = None,
         on_step: Callable[[int], None] = lambda _: None,
-    ) -> Latents:
-        """Scaled latents of a clip, by one program that loops over steps on the device.
+    ) -> Float[np.ndarray, "B F h w C"]:
+        """Scaled latents of clips, by one program that loops over steps on the device.
 
         It comes up for air about ten times, to say how far it is: telling from inside the program
         would keep it out of the compilation cache.
+
+        Args:
+          conditions: one portrait's, for all clips.
+          pictures: landmarks of each frame.
+          noise: to begin with.
+          steps: of the sampler.
+          guidance_scale: 1 for none.
+          given: frames that are known already, for networks that take them.
+          on_step: told how many steps are done.
         """
         guided = guidance_scale != 1
-        conditions = self._features(self.parameters, conditions, pictures[None], guided=guided)
+        pictures, x = self._spread(pictures), self._spread(noise)
+        beside = None if given is None else self._spread(np.concatenate(given, -1))
+        conditions = self._features(self.parameters, conditions, pictures, guided=guided)
         timesteps, table = jnp.asarray(steps.t), jnp.asarray(steps.rows())
-        x = jnp.asarray(noise)[None]
         x0_before = jnp.zeros_like(x)
         stops = np.unique(np.linspace(0, len(steps), min(len(steps), 10) + 1).astype(np.int32))
         for first, last in itertools.pairwise(stops):
-            x, x0_before = self._clip(
+            x, x0_before = self._clips(
                 self.parameters,
                 conditions,
                 (x, x0_before),
+                beside,
                 (first, last),
                 timesteps,
                 table,
@@ -106,32 +131,45 @@ class Programs:
             )
             x.block_until_ready()
             on_step(int(last))
-        return x[0]
+        return np.asarray(x)
 
     def predict(
         self,
         conditions: Conditions,
-        pictures: UInt8[np.ndarray, "F H W 3"],
-        x: Latents,
+        pictures: UInt8[np.ndarray, "B F H W 3"],
+        x: Float[np.ndarray, "B F h w C"],
         t: int,
         guidance_scale: float,
-    ) -> Latents:
-        """The guided velocity of one window at one step."""
+    ) -> Float[Array, "B F h w C"]:
+        """The guided velocity of windows at one step; returns before it is computed."""
         return self._predict(
             self.parameters,
             conditions,
-            pictures[None],
-            x[None],
+            self._spread(pictures),
+            self._spread(x),
             jnp.int32(t),
             guidance_scale,
             guided=guidance_scale != 1,
-        )[0]
+        )
 
     def decode(
         self, latents: Latents, rounding: Rounding = "nearest"
     ) -> UInt8[np.ndarray, "F H W 3"]:
         """Frames of scaled latents."""
-        return np.asarray(self._decode(self.parameters, latents, rounding=rounding))
+        return np.asarray(self._decode(self.parameters, self._spread(latents), rounding=rounding))
+
+    @property
+    def devices(self) -> int:
+        """How many share a batch."""
+        return 1 if self._mesh is None else self._mesh.size
+
+    def _spread(self, batch: Array | np.ndarray) -> Array:
+        """Puts a batch on the devices, each an equal part of it if it can be divided."""
+        if self._mesh is None:
+            return jnp.asarray(batch)
+        divides = len(batch) % self._mesh.size == 0
+        spec = PartitionSpec(self._mesh.axis_names[0]) if divides else PartitionSpec()
+        return jax.device_put(batch, NamedSharding(self._mesh, spec))
 
 
 def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
@@ -148,17 +186,27 @@ def _reconstruct(model: Emoji | Encoders, pictures: Array) -> Array:
 
 
 def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
-    """Conditions with landmark features, and with the unconditional half if there is guidance."""
+    """One portrait's conditions for clips with these landmarks; twice, if there is guidance."""
     motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
-    conditions = dataclasses.replace(conditions, motion=motion)
+    alike = jax.tree.map(lambda x: jnp.repeat(x, len(pictures), 0), conditions)
+    conditions = dataclasses.replace(alike, motion=motion)
     return model.with_unconditional(conditions) if guided else conditions
 
 
 def _guided_velocity(
-    model: Emoji, conditions: Conditions, x: Array, t: Array, scale: Array, *, guided: bool
+    model: Emoji,
+    conditions: Conditions,
+    x: Array,
+    beside: Array | None,
+    t: Array,
+    scale: Array,
+    *,
+    guided: bool,
 ) -> Array:
-    if model.cfg.masked:  # no frame is known here: nothing is in the extra channels
-        x = jnp.pad(x, [(0, 0)] * 4 + [(0, model.cfg.unet.in_channels - x.shape[-1])])
+    if model.cfg.masked:
+        if beside is None:  # nothing is known
+            beside = jnp.zeros((*x.shape[:-1], model.cfg.unet.in_channels - x.shape[-1]), x.dtype)
+        x = jnp.concatenate([x, beside], -1)
     if not guided:
         return model.unet(x, jnp.broadcast_to(t, len(x)), conditions)
     twice = jnp.concatenate([x, x])
@@ -167,7 +215,7 @@ def _guided_velocity(
     return jnp.asarray(diffusion.guide(unconditional, conditional, scale))
 
 
-def _predict_window(
+def _predict_windows(
     model: Emoji,
     conditions: Conditions,
     pictures: Array,
@@ -178,13 +226,14 @@ def _predict_window(
     guided: bool,
 ) -> Array:
     conditions = _features(model, conditions, pictures, guided=guided)
-    return _guided_velocity(model, conditions, x, t, scale, guided=guided)
+    return _guided_velocity(model, conditions, x, None, t, scale, guided=guided)
 
 
-def _denoise_clip(
+def _denoise_clips(
     model: Emoji,
     conditions: Conditions,
     state: tuple[Array, Array],
+    beside: Array | None,
     span: tuple[Array, Array],
     timesteps: Array,
     table: Array,
@@ -194,7 +243,7 @@ def _denoise_clip(
 ) -> tuple[Array, Array]:
     def step(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         x, x0_before = state
-        v = _guided_velocity(model, conditions, x, timesteps[i], scale, guided=guided)
+        v = _guided_velocity(model, conditions, x, beside, timesteps[i], scale, guided=guided)
         return diffusion.update(tuple(table[i]), x, v, x0_before)
 
     return jax.lax.fori_loop(*span, step, state)

@@ -16,6 +16,8 @@ from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 from emoji_jax.video_encoder import CONTAINERS, Encoder, write_errors
 
+_STILLS = (".png", ".jpg", ".jpeg")
+
 
 @runtime_checkable
 class _Sink(Protocol):
@@ -31,8 +33,8 @@ class VideoWriter:
 
     By the suffix: .mp4, .mov, .mkv, .webm; .gif and animated .webp, which hold all frames in memory
     until the end, leave out frames that follow too quickly (more than 50 and 90 per second) and
-    may join equal ones; no suffix, a new folder of PNG files. Sides that are odd gain a row or
-    column, which the first four formats need.
+    may join equal ones; .png and .jpg, which take one frame; no suffix, a new folder of PNG files.
+    Sides that are odd gain a row or column, which the first four formats need.
 
     Args:
       path: what to write. An existing file is replaced, once the new one is complete.
@@ -76,6 +78,8 @@ class VideoWriter:
         if suffix in CONTAINERS:
             start = 0.0 if self.times is None else float(self.times[0])
             return Encoder(self._unfinished, self.size, self.frame_rate, audio, start)
+        if suffix in _STILLS:
+            return _Still(self._unfinished)
         if suffix:
             return _Pillow(self._unfinished, self.frame_rate)
         return _Pngs(self._unfinished)
@@ -130,14 +134,24 @@ class VideoWriter:
             self._unfinished.unlink()
 
 
-def check_path(path: str | Path) -> None:
-    """Raises a UserError for a name that `VideoWriter` would refuse; creates nothing."""
+def check_path(path: str | Path, frames: int | None = None) -> None:
+    """Raises a UserError for a name that `VideoWriter` would refuse; creates nothing.
+
+    Args:
+      path: the name.
+      frames: how many there are to write, if that is known.
+    """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in (*CONTAINERS, ".gif", ".webp", ""):
+    if suffix not in (*CONTAINERS, ".gif", ".webp", *_STILLS, ""):
         raise UserError(
-            f"{path} has the suffix {suffix}; expected {', '.join(CONTAINERS)}, .gif, .webp or "
-            "none, for a folder of PNG files"
+            f"{path} has the suffix {suffix}; expected {', '.join(CONTAINERS)}, .gif, .webp, "
+            ".png or .jpg for one picture, or none, for a folder of PNG files"
+        )
+    if suffix in _STILLS and frames is not None and frames != 1:
+        raise UserError(
+            f"{path} would hold one picture, and there are {frames} frames; expected --still, or "
+            "another suffix"
         )
     if path.is_dir() and (suffix or any(path.iterdir())):
         raise UserError(f"{path} is a folder already; give another name")
@@ -160,6 +174,19 @@ class _Pngs:
     def write(self, frame: Picture, time: float) -> None:
         Image.fromarray(frame).save(self.path / f"{self.count:06d}.png")
         self.count += 1
+
+    def finish(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class _Still:
+    def __init__(self, path: Path):
+        path.touch()
+        self.path = path
+
+    def write(self, frame: Picture, time: float) -> None:
+        Image.fromarray(frame).save(self.path, quality=95)
 
     def finish(self) -> None: ...
 

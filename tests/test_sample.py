@@ -126,6 +126,7 @@ def run(checkpoint, server):
 
     def run(*options: str) -> tuple[int, str, list[str]]:
         small = [f"--checkpoint={checkpoint}", "--config.size=(64,64)", "--config.sampler.steps=1"]
+        small += ["--config.framing.mode=letterbox", "--config.framing.paste=False"]
         print(json.dumps(_merged(small, options)), file=server.stdin, flush=True)
         code, out, err = json.loads(server.stdout.readline())
         return code, out, err.replace("\r", "\n").splitlines()
@@ -206,6 +207,8 @@ def test_video_with_sound_in_a_process_of_its_own(tmp_path, checkpoint, media):
         f"--driving={media / 'driver.mp4'}",
         f"--checkpoint={checkpoint}",
         "--config.size=(64,72)",
+        "--config.framing.mode=letterbox",
+        "--config.framing.paste=False",
         "--config.sampler.steps=1",
         "--out=out.mp4",
         folder=tmp_path,
@@ -350,7 +353,7 @@ def test_several_faces(checkpoint, tmp_path):
         both.paste(face.resize((300, 360)), (212, 60))
     animation = Animator.load(checkpoint, size=(512, 512))(np.array(both), PORTRAIT)
     assert animation.notes == ("the portrait shows 2 faces; the largest is animated",)
-    assert animation.pictures.points[0, :, 0].mean() > 250
+    assert animation.actors[0].pictures.points[np.array([0])][0, :, 0].mean() > 250
 
 
 def test_short_gap_is_filled_in_and_told(animate, tmp_path):

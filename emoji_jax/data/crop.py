@@ -7,10 +7,9 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from emoji_jax.errors import UserError
-from emoji_jax.images import Picture
+from emoji_jax.images import Picture, cut_out
 from emoji_jax.landmarks import Landmarks, solve
 
 # Faces are measured by these parts of all frames, so that a few wrong ones do not count.
@@ -89,19 +88,7 @@ def _inside(start: int, side: int, limit: int) -> int:
 
 def crop(frame: Picture, box: Box, size: int) -> UInt8[np.ndarray, "side side 3"]:
     """Cuts out a square and resizes it; what lies outside repeats the picture's edge."""
-    height, width = frame.shape[:2]
-    right, bottom = box.left + box.side, box.top + box.side
-    outside = [max(-box.top, 0), max(bottom - height, 0), max(-box.left, 0), max(right - width, 0)]
-    if any(outside):
-        rows = np.arange(box.top, bottom).clip(0, height - 1)
-        columns = np.arange(box.left, right).clip(0, width - 1)
-        part = frame[rows[:, None], columns]
-    else:
-        part = frame[box.top : bottom, box.left : right]
-    if box.side == size:
-        return np.ascontiguousarray(part)
-    resized = Image.fromarray(part).resize((size, size), Image.Resampling.LANCZOS)
-    return np.array(resized)
+    return cut_out(frame, (box.left, box.top), (box.side, box.side), (size, size))
 
 
 def crop_landmarks(

@@ -1,19 +1,23 @@
 """Expression-aware landmarks (arXiv 2406.01900, section 3.1): detect, align, draw, mask.
 
 A driving video becomes `Landmarks` (`detect`, or a file), is brought to the portrait's face in
-canonical space (`geometry.align`) and drawn (`render.draw`); the masks of the facial fine-grained
+canonical space (`alignment`) and drawn (`render.draw`); the masks of the facial fine-grained
 loss come from the same points (`masks`). NumPy only: data workers import this without jax.
 """
 
+from emoji_jax.landmarks.alignment import Alignment, align
+from emoji_jax.landmarks.controls import Controls
 from emoji_jax.landmarks.detect import Detector
-from emoji_jax.landmarks.geometry import align, project, solve
+from emoji_jax.landmarks.geometry import project, solve
 from emoji_jax.landmarks.masks import expression_mask, face_mask
 from emoji_jax.landmarks.mesh import CanonicalMesh, canonical_mesh
 from emoji_jax.landmarks.render import draw, draw_aligned
 from emoji_jax.landmarks.template import Landmarks
 
 __all__ = [
+    "Alignment",
     "CanonicalMesh",
+    "Controls",
     "Detector",
     "Landmarks",
     "align",

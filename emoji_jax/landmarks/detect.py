@@ -8,15 +8,20 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
+from emoji_jax.disk import Rows, chunks
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
 from emoji_jax.landmarks.geometry import solve
 from emoji_jax.landmarks.template import Landmarks
+from emoji_jax.landmarks.timing import gather
+
+Choice = Literal["largest", "leftmost"] | int
+"""One of several faces: the largest, that on the left, or its number from the left, from 0."""
 
 MODEL = "face_landmarker.task"
 """The landmark model's name in `emoji_jax.assets`."""
@@ -100,9 +105,10 @@ class Detector:
         frames: Iterable[tuple[UInt8[np.ndarray, "H W 3"], float]],
         *,
         max_gap: int = 15,
+        choice: Choice = "largest",
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Landmarks, Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
-        """Follows one face through a video: the largest where it starts, then always the nearest.
+        """Follows one face through a video: chosen where it starts, then always the nearest.
 
         Where no face is found, points and blendshapes are interpolated from the frames before and
         after, by frame number; at either end the nearest ones are held.
@@ -111,6 +117,7 @@ class Detector:
           frames: RGB pictures of one size and when each is shown, in seconds; taken one by one,
             never kept.
           max_gap: how many frames in a row may be without a face.
+          choice: which face where it starts.
           progress: called after every frame with the number of frames done.
 
         Returns:
@@ -121,7 +128,9 @@ class Detector:
           UserError: if there is no frame, no face at all or none for too long, or if sizes differ.
         """
         moments: list[float] = []
-        found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        found: list[int] = []
+        points = Rows((topology.POINTS, 3), np.float32)
+        scores = Rows((len(topology.BLENDSHAPES),), np.float32)
         size, count, last, crowded = (0, 0), 0, None, []
         for i, (frame, time) in enumerate(frames):
             moments.append(time)
@@ -132,34 +141,42 @@ class Detector:
                     f"frame {i} is {frame.shape[1]}x{frame.shape[0]}, those before it are "
                     f"{size[1]}x{size[0]}"
                 )
-            faces, scores = self._find(frame)
+            faces, expressions = self._find(frame)
             if len(faces):
                 pixels = faces[..., :2] * [size[1], size[0]]
                 centres, widths = pixels.mean(axis=1), np.ptp(pixels[..., 0], axis=1)
                 # Two faces of about the same size would otherwise take turns.
-                ways = np.zeros(1) if last is None else np.linalg.norm(centres - last, axis=1)
+                if last is None:
+                    last = centres[choose(centres, choice)]
+                ways = np.linalg.norm(centres - last, axis=1)
                 nearest = int(ways.argmin())
                 if len(faces) > 1:
                     crowded.append(i)
                 # Farther than it is wide it is somebody else, while the one followed is hidden.
-                if ways[nearest] <= widths[nearest] or i - max(found, default=i) > max_gap:
+                if ways[nearest] <= widths[nearest] or i - found[-1] > max_gap:
                     last = centres[nearest]
-                    found[i] = faces[nearest], scores[nearest]
+                    found.append(i)
+                    points.append(faces[nearest][None])
+                    scores.append(expressions[nearest][None])
             count = i + 1
             if progress:
                 progress(count)
         if not count:
             raise UserError("the video has no frames")
         times = np.array(moments, np.float64)
-        _check_gaps(sorted(found), times, max_gap)
-
-        known = np.array(sorted(found))
-        points, scores = (
-            _interpolate(known, np.stack([found[i][part] for i in known]), count)
-            for part in range(2)
+        _check_gaps(found, times, max_gap)
+        known, seen, expressive = np.array(found), points.array(), scores.array()
+        landmarks = gather(
+            _landmarks(
+                _interpolate(known, seen, frames),
+                _interpolate(known, expressive, frames),
+                size,
+                times[frames],
+            )
+            for frames in chunks(count)
         )
         filled = np.setdiff1d(np.arange(count), known)
-        return _landmarks(points, scores, size, times), filled, np.array(crowded, np.int64)
+        return landmarks, filled, np.array(crowded, np.int64)
 
     def _find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns points [N 478 3] and blendshapes [N 51] of the faces found, largest first."""
@@ -188,9 +205,22 @@ def _landmarks(
     return Landmarks(points, vertices, pose, scores, size, np.asarray(times, np.float64))
 
 
-def _interpolate(known: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Spreads values [N ...] of the frames `known` over `count` frames; known ones stay as is."""
-    frames = np.arange(count)
+def choose(centres: Float[np.ndarray, "N 2"], choice: Choice) -> int:
+    """The index of one of several faces, which are sorted by size.
+
+    Raises:
+      UserError: there are not so many.
+    """
+    if choice == "largest":
+        return 0
+    number = 0 if choice == "leftmost" else choice
+    if not 0 <= number < len(centres):
+        raise UserError(f"there is no face number {number}; found {len(centres)}, from 0")
+    return int(np.argsort(centres[:, 0], kind="stable")[number])
+
+
+def _interpolate(known: np.ndarray, values: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Values at `frames` from values [N ...] of the frames `known`, which stay as they are."""
     after = np.searchsorted(known, frames).clip(max=len(known) - 1)
     before = np.where(known[after] == frames, after, np.maximum(after - 1, 0))
     before = np.where(frames > known[-1], after, before)

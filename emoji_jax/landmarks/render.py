@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from emoji_jax.landmarks import topology
-from emoji_jax.landmarks.geometry import align
+from emoji_jax.landmarks.alignment import align
 from emoji_jax.landmarks.template import Landmarks
 
 

@@ -18,14 +18,14 @@ from emoji_jax.landmarks import pickled, topology
 FORMAT = 1
 """Version of the `.npz` layout; a reader refuses any other."""
 
-# Name, what follows the frame axis, data type.
-_ARRAYS = (
+ARRAYS = (
     ("points", (topology.POINTS, 3), np.dtype(np.float32)),
     ("vertices", (topology.MESH_POINTS, 3), np.dtype(np.float32)),
     ("pose", (4, 4), np.dtype(np.float32)),
     ("blendshapes", (len(topology.BLENDSHAPES),), np.dtype(np.float32)),
     ("times", (), np.dtype(np.float64)),
 )
+"""The arrays of `Landmarks`: name, what follows the frame axis, data type."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Landmarks:
         """Returns some of the frames: `lm[3:5]`, `lm[[0, 7]]`; `lm[3]` is the same as `lm[[3]]`."""
         if not isinstance(frames, slice):
             frames = np.atleast_1d(frames)
-        taken = {name: getattr(self, name)[frames] for name, _, _ in _ARRAYS}
+        taken = {name: getattr(self, name)[frames] for name, _, _ in ARRAYS}
         return dataclasses.replace(self, **taken)
 
     @property
@@ -78,7 +78,7 @@ class Landmarks:
         path = pathlib.Path(path)
         if path.suffix != ".npz":
             raise UserError(f"landmarks are saved as .npz, not as {path.name}")
-        arrays = {name: getattr(self, name) for name, _, _ in _ARRAYS}
+        arrays = {name: getattr(self, name) for name, _, _ in ARRAYS}
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with beside.open("wb") as file:
@@ -122,7 +122,7 @@ class Landmarks:
 def _check(fields: dict[str, Any]) -> None:
     """Raises a ValueError unless these are the fields of some `Landmarks`."""
     frames = len(fields["points"]) if np.ndim(fields["points"]) else 0
-    for name, shape, dtype in _ARRAYS:
+    for name, shape, dtype in ARRAYS:
         array = fields[name]
         found = (getattr(array, "dtype", None), np.shape(array))
         if found != (dtype, (frames, *shape)):
@@ -137,7 +137,7 @@ def _check(fields: dict[str, Any]) -> None:
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, Any]:
-    names = [name for name, _, _ in _ARRAYS]
+    names = [name for name, _, _ in ARRAYS]
     try:
         with path.open("rb") as file:
             archive = np.load(file, allow_pickle=False)

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from emoji_jax.landmarks import Landmarks, topology
+from emoji_jax.landmarks.geometry import rotation
 
 _UPPER_LIP, _LOWER_LIP, _FOREHEAD, _CHIN = 13, 14, 10, 152
 # Upper and lower lid, and the eye's corners, of the right and of the left eye.
@@ -54,9 +55,8 @@ def signals(landmarks: Landmarks) -> dict[str, Float64[np.ndarray, " F"]]:
 
 def _angles(pose: Float[np.ndarray, "F 4 4"]) -> Float64[np.ndarray, "3 F"]:
     """Yaw, pitch and roll in degrees: of the face's forward axis, and of its upright one."""
-    u, _, vt = np.linalg.svd(pose[:, :3, :3].astype(np.float64))
-    rotation = u @ vt
-    forward, right = rotation[:, :, 2], rotation[:, :, 0]
+    turned = rotation(pose)
+    forward, right = turned[:, :, 2], turned[:, :, 0]
     yaw = np.arctan2(forward[:, 0], forward[:, 2])
     pitch = np.arcsin(np.clip(forward[:, 1], -1, 1))
     roll = np.arctan2(right[:, 1], np.hypot(right[:, 0], right[:, 2]))

@@ -1,0 +1,144 @@
+"""From one portrait and a row of landmark pictures to frames."""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from emoji_jax import diffusion
+from emoji_jax.disk import CHUNK
+from emoji_jax.models.unet import Conditions
+from emoji_jax.programs import Programs, Rounding
+from emoji_jax.sampling import overlap, progressive
+from emoji_jax.sampling.config import SamplerConfig, check
+from emoji_jax.sampling.job import Job, Pictures, Progress
+from emoji_jax.sampling.overlap import Window, Windows, released_windows, shifting_windows
+from emoji_jax.sampling.work import Work
+
+__all__ = [
+    "Pictures",
+    "SamplerConfig",
+    "Window",
+    "Windows",
+    "Work",
+    "animate",
+    "check",
+    "denoise",
+    "frame_noise",
+    "released_windows",
+    "shifting_windows",
+]
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _noise_batch(key: PRNGKeyArray, frames: Array, shape: tuple[int, ...]) -> Array:
+    keys = jax.vmap(functools.partial(jax.random.fold_in, key))(frames)
+    return jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+
+
+def frame_noise(
+    seed: int, frames: Int[np.ndarray, " N"], shape: tuple[int, ...]
+) -> Float[np.ndarray, "N h w C"]:
+    """Noise of each frame from its own key: a frame's is the same in a video of any length."""
+    key, noise = jax.random.key(seed), np.empty((len(frames), *shape), np.float32)
+    for start in range(0, len(frames), CHUNK):
+        some = frames[start : start + CHUNK]
+        # To a power of two: no program of its own for every number of frames.
+        padded = np.resize(some, 1 << (len(some) - 1).bit_length())
+        noise[start : start + CHUNK] = np.asarray(_noise_batch(key, padded, shape))[: len(some)]
+    return noise
+
+
+def animate(
+    programs: Programs,
+    conditions: Conditions,
+    pictures: Pictures,
+    config: SamplerConfig,
+    *,
+    seed: int,
+    windows: Windows | None = None,
+    rounding: Rounding = "nearest",
+    progress: Progress = lambda what, done, total: None,
+    work: Work | None = None,
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Frames of an animated portrait, decoded as they are asked for.
+
+    Args:
+      programs: compiled networks.
+      conditions: the portrait's, from `Programs.encode`.
+      pictures: one landmark picture per frame.
+      config: how to sample.
+      seed: same seed, same frames.
+      windows: for videos longer than a window, other ones than shifting, overlapping ones.
+      rounding: of pixel values; the released code rounds down.
+      progress: told ("denoising" or "decoding", done, total).
+      work: what is done of it already, to go on with; nothing, unless given.
+    """
+    latents = denoise(
+        programs,
+        conditions,
+        pictures,
+        config,
+        seed=seed,
+        windows=windows,
+        progress=progress,
+        work=work,
+    )
+    count = len(latents)
+    batch = min(config.decode_batch, count) * programs.devices
+    for start in range(0, count, batch):
+        # The last batch is filled up with frames that it has, to need no second program.
+        indices = np.minimum(np.arange(start, start + batch), count - 1)
+        frames = programs.decode(latents[indices], rounding)
+        yield from frames[: count - start]
+        progress("decoding", min(start + batch, count), count)
+
+
+def denoise(
+    programs: Programs,
+    conditions: Conditions,
+    pictures: Pictures,
+    config: SamplerConfig,
+    *,
+    seed: int,
+    noise: Float[np.ndarray, "F h w C"] | None = None,
+    windows: Windows | None = None,
+    progress: Progress = lambda what, done, total: None,
+    work: Work | None = None,
+) -> Float[np.ndarray, "F h w C"]:
+    """Scaled latents of all frames; arguments as `animate`, and the noise to begin with."""
+    cfg, work = programs.cfg, work or Work()
+    sampler = diffusion.SAMPLERS[config.name or cfg.sampler]
+    scale = cfg.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    job = Job(
+        programs,
+        conditions,
+        pictures,
+        lambda frames: frame_noise(seed, frames, job.shape[1:]) if noise is None else noise[frames],
+        sampler(programs.schedule, config.steps or cfg.steps),
+        scale,
+        config.frames or cfg.frames,
+        config.batch or programs.devices,
+        progress,
+    )
+    known = cfg.masked if config.long_video == "" else config.long_video == "progressive"
+    if windows is None and known and len(pictures) > job.frames:
+        return progressive.denoise(job, work)
+    windows = windows or shifting_windows(job.frames, min(config.overlap, job.frames - 1))
+    if len(windows(len(pictures), 0)) > 1:
+        return overlap.denoise(job, windows, work)
+    return _denoise_at_once(job)
+
+
+def _denoise_at_once(job: Job) -> np.ndarray:
+    every = np.arange(len(job.pictures))
+    return job.programs.denoise(
+        job.conditions,
+        job.draw(every[None]),
+        job.noise(every)[None],
+        job.steps,
+        job.guidance_scale,
+        on_step=lambda done: job.progress("denoising", done, len(job.steps)),
+    )[0]

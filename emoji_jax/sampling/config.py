@@ -1,0 +1,64 @@
+"""The options of sampling."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from emoji_jax import diffusion
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import EmojiConfig
+
+LongVideo = Literal["", "progressive", "overlap"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """How to sample; what is left open is as the checkpoint has it (`EmojiConfig`).
+
+    Attributes:
+      name: key of `diffusion.SAMPLERS`; "" leaves it open.
+      steps: S, evaluations of the UNet (each of them twice, for guidance); 0 leaves it open.
+      guidance_scale: of classifier-free guidance; 1 switches it off and halves the work; None
+        leaves it open.
+      frames: F, length of a window; 0 means what the checkpoint was trained with.
+      long_video: "progressive" or "overlap"; "" takes the first if the checkpoint was trained for
+        it.
+      overlap: frames that neighbouring windows share, if they overlap.
+      batch: windows that are denoised together; 0 means one on each device.
+      decode_batch: frames decoded at a time, on each device.
+    """
+
+    name: str = ""
+    steps: int = 0
+    guidance_scale: float | None = None
+    frames: int = 0
+    long_video: LongVideo = ""
+    overlap: int = 4
+    batch: int = 0
+    decode_batch: int = 4
+
+
+def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
+    """Raises a UserError for settings that can't work, at all or with some networks."""
+    if cfg and sampler.long_video == "progressive" and not cfg.masked:
+        raise UserError(
+            "this checkpoint does not take known frames, which sampler.long_video=progressive "
+            "needs; expected overlap"
+        )
+    if 0 < sampler.frames < 3 and sampler.long_video == "progressive":
+        raise UserError(f"sampler.frames is {sampler.frames}; progressive needs 3 or more")
+    if sampler.name and sampler.name not in diffusion.SAMPLERS:
+        known = ", ".join(diffusion.SAMPLERS)
+        raise UserError(f"sampler.name is {sampler.name!r}; expected one of {known}")
+    if not 0 <= sampler.steps <= diffusion.TRAIN_STEPS:
+        raise UserError(
+            f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}, or 0"
+        )
+    if not 0 <= sampler.frames <= 32:
+        raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
+    if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
+        raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
+    if sampler.overlap < 0 or sampler.batch < 0 or sampler.decode_batch < 1:
+        raise UserError(
+            "sampler.overlap and sampler.batch must be 0 or more, sampler.decode_batch 1 or more"
+        )

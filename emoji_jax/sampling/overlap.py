@@ -1,0 +1,113 @@
+"""Long videos by windows that overlap, step by step, which any checkpoint can do."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from emoji_jax import diffusion
+from emoji_jax.disk import chunks
+from emoji_jax.sampling.job import Job
+from emoji_jax.sampling.work import Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Frames that are denoised together.
+
+    Attributes:
+      frames: their indices.
+      weights: what each prediction counts where windows overlap; they need not sum to one.
+    """
+
+    frames: Int[np.ndarray, " F"]
+    weights: Float[np.ndarray, " F"]
+
+
+Windows = Callable[[int, int], Sequence[Window]]
+
+
+def shifting_windows(length: int, overlap: int) -> Windows:
+    """Windows of a video that lie elsewhere at every step, so that no seam stays where it is.
+
+    Args:
+      length: frames of a window; a shorter video is one window.
+      overlap: frames that neighbours share, less than `length`.
+
+    Returns:
+      Function of (number of frames, step) to windows that cover all frames, each of full length.
+      A prediction counts less the nearer it is to its window's edge.
+    """
+    stride = length - overlap
+
+    def windows(count: int, step: int) -> list[Window]:
+        size = min(length, count)
+        # Multiples of the golden section fall evenly, however many there are.
+        shift = round(stride * (step * 0.618034 % 1))
+        starts = np.clip(np.arange(-shift, count, stride), 0, count - size)
+        weights = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)
+        return [Window(np.arange(start, start + size), weights) for start in np.unique(starts)]
+
+    return windows
+
+
+def released_windows(count: int, step: int, length: int = 24) -> list[Window]:
+    """The released code's windows: side by side, the last one wrapping round to the start."""
+    if count <= length:
+        return [Window(np.arange(count), np.ones(count, np.float32))]
+    ones = np.ones(length, np.float32)
+    starts = range(0, count, length)
+    return [Window(np.arange(start, start + length) % count, ones) for start in starts]
+
+
+def denoise(job: Job, windows: Windows, work: Work) -> np.ndarray:
+    """All windows of a step, then the step: everything stays on disk but a batch of windows.
+
+    Steps are linear in the prediction, so that averaging predictions is averaging stepped windows.
+    """
+    steps, every = job.steps, chunks(len(job.pictures))
+    # In turn: what a step starts from is whole until its result is.
+    states = [[work.array(f"{name}{turn}", job.shape) for name in ("x", "before")] for turn in "01"]
+    total = work.array("total", job.shape)
+    if not work.done:
+        for frames in every:
+            states[0][0][frames], states[0][1][frames] = job.noise(frames), 0
+        work.commit(1)
+    for i in range(work.done - 1, len(steps)):
+        (x, before), (x_next, before_next) = states[i % 2], states[(i + 1) % 2]
+        weight = _predict(job, windows(len(x), i), int(steps.t[i]), x, total)
+        for frames in every:
+            v = total[frames] / weight[frames, None, None, None]
+            x_next[frames], before_next[frames] = diffusion.update(
+                tuple(steps.rows()[i]), x[frames], v, before[frames]
+            )
+        work.commit(i + 2)
+        job.progress("denoising", i + 1, len(steps))
+    return states[len(steps) % 2][0]
+
+
+def _predict(
+    job: Job, windows: Sequence[Window], t: int, x: np.ndarray, total: np.ndarray
+) -> Float[np.ndarray, " F"]:
+    """Adds up the windows' velocities in `total`, weighted; returns the sums of their weights."""
+    total[:] = 0
+    weight = np.zeros(len(total), np.float32)
+    waiting: list[tuple] = []
+
+    def take() -> None:
+        some, predicted = waiting.pop(0)
+        for window, v in zip(some, np.asarray(predicted), strict=False):
+            np.add.at(total, window.frames, window.weights[:, None, None, None] * v)
+            np.add.at(weight, window.frames, window.weights)  # some windows wrap round
+
+    for some, count in job.batches(windows):
+        frames = np.stack([window.frames for window in some])
+        v = job.programs.predict(job.conditions, job.draw(frames), x[frames], t, job.guidance_scale)
+        # The device works on this batch while the host takes in the one before.
+        waiting.append((some[:count], v))
+        if len(waiting) > 1:
+            take()
+    while waiting:
+        take()
+    return weight
