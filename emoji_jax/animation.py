@@ -1,8 +1,7 @@
 """An animated picture: its frames are made when they are asked for."""
 
 import dataclasses
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -10,9 +9,14 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from emoji_jax import sampling
+from emoji_jax.driver import Progress
 from emoji_jax.framing import View
+from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Landmarks, draw
-from emoji_jax.sampling import Work
+from emoji_jax.models.unet import Conditions
+from emoji_jax.programs import Latents, Programs, together
+from emoji_jax.sampling import SamplerConfig, Work
 from emoji_jax.video_writer import check_path, write_video
 
 # The released pupils are squares of 6 pixels in pictures of 512.
@@ -58,6 +62,17 @@ class Drawn:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How frames are made of a portrait and its landmarks."""
+
+    programs: Programs
+    sampler: SamplerConfig
+    seed: int
+    release: bool
+    progress: Progress
+
+
+@dataclasses.dataclass(frozen=True)
 class Actor:
     """A face of a picture, and what moves it.
 
@@ -65,15 +80,58 @@ class Actor:
       view: where it is.
       reference: the portrait as the networks see it.
       pictures: the aligned landmarks of each frame.
-      identity: hash of all that decides its frames.
-      make: its frames, at the networks' size, going on where some work left off.
+      recipe: how its frames are made.
+      identity: hash of all that decides them.
     """
 
     view: View
     reference: Frame
     pictures: Drawn
+    recipe: Recipe
     identity: str
-    make: Callable[[Work], Iterator[Frame]] = dataclasses.field(repr=False)
+
+    def conditions(self) -> Conditions:
+        """What the portrait contributes."""
+        levels = self.reference.astype(np.float32)
+        if self.recipe.release:
+            # Its way from bytes to floats and back loses one level of the darker ones.
+            levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
+        programs = self.recipe.programs
+        return programs.encode(
+            levels / np.float32(127.5) - 1,
+            clip_pixels(self.reference, programs.cfg.clip.image_size),
+        )
+
+    def decode(self, latents: Latents) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
+        """Frames at the networks' size."""
+        recipe = self.recipe
+        return sampling.decode(
+            recipe.programs,
+            latents,
+            recipe.sampler,
+            rounding="down" if recipe.release else "nearest",
+            progress=recipe.progress,
+        )
+
+
+def denoise(actors: Sequence[Actor], work: Work | None = None) -> Float[np.ndarray, "P F h w C"]:
+    """Latents of actors with one recipe and as many frames, in the same batches.
+
+    Args:
+      actors: one or several.
+      work: what is done of it already.
+    """
+    recipe = actors[0].recipe
+    return sampling.denoise(
+        recipe.programs,
+        together([actor.conditions() for actor in actors]),
+        [actor.pictures for actor in actors],
+        recipe.sampler,
+        seed=recipe.seed,
+        windows=sampling.released_windows if recipe.release else None,
+        progress=recipe.progress,
+        work=work,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,39 +163,35 @@ class Animation:
         return len(self.times)
 
     def __iter__(self) -> Iterator[Frame]:
-        return self.frames(self._work())
+        return self.frames(denoise(self.actors))
 
-    def _work(self, folder: Path | None = None, *, resume: bool = False) -> list[Work]:
-        return [
-            Work(folder and folder / str(i), actor.identity, resume=resume)
-            for i, actor in enumerate(self.actors)
-        ]
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides the frames of its actors."""
+        return " ".join(actor.identity for actor in self.actors)
 
-    def _made(self, work: list[Work]) -> Iterator[tuple[Frame, ...]]:
-        """Frames of all actors, at the networks' size."""
-        made = [actor.make(some) for actor, some in zip(self.actors, work, strict=True)]
-        return zip(*made, strict=True)
-
-    def frames(self, work: list[Work]) -> Iterator[Frame]:
-        """The frames, going on where some work left off."""
-        for made in self._made(work):
-            if self.seam is None:
-                yield made[0]
-                continue
+    def frames(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
+        """The frames of its actors' latents."""
+        for made in self._decode(latents):
             picture = self.picture
             for actor, frame in zip(self.actors, made, strict=True):
-                picture = actor.view.paste(frame, picture, self.seam)
+                picture = (
+                    frame if self.seam is None else actor.view.paste(frame, picture, self.seam)
+                )
             yield picture
 
-    def grid(self, work: list[Work]) -> Iterator[Frame]:
+    def grid(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
         """Frames with portrait, landmarks and result side by side; a row for each actor."""
-        for i, made in enumerate(self._made(work)):
-            yield np.concatenate(
-                [
-                    np.concatenate([actor.reference, actor.pictures[np.array([i])][0], frame], 1)
-                    for actor, frame in zip(self.actors, made, strict=True)
-                ]
-            )
+        for i, made in enumerate(self._decode(latents)):
+            rows = [
+                [actor.reference, actor.pictures[np.array([i])][0], frame]
+                for actor, frame in zip(self.actors, made, strict=True)
+            ]
+            yield np.concatenate([np.concatenate(row, 1) for row in rows])
+
+    def _decode(self, latents: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        each = [actor.decode(own) for actor, own in zip(self.actors, latents, strict=True)]
+        return zip(*each, strict=True)
 
     def save(self, path: str | Path, *, grid: bool = False, resume: bool = False) -> None:
         """Makes the frames and writes them, with their times and sound; see `VideoWriter`.
@@ -152,15 +206,20 @@ class Animation:
         Raises:
           UserError: it can't be written; the work to resume was for something else.
         """
-        check_path(path, len(self))
         path = Path(path)
-        folder = path.with_name(f".{path.name}.work")
-        work = self._work(folder, resume=resume)
+        check_path(path, len(self))
+        work = Work(path.with_name(f".{path.name}.work"), self.identity, resume=resume)
         try:
-            frames = self.grid(work) if grid else self.frames(work)
-            write_video(path, frames, self.frame_rate, self.audio, self.times)
+            self.write(path, denoise(self.actors, work), grid=grid)
         except BaseException:
-            if not any(some.done for some in work):
-                shutil.rmtree(folder, ignore_errors=True)
+            if not work.done:
+                work.remove()
             raise
-        shutil.rmtree(folder, ignore_errors=True)
+        work.remove()
+
+    def write(
+        self, path: str | Path, latents: Float[np.ndarray, "P F h w C"], *, grid: bool = False
+    ) -> None:
+        """Writes the frames of its actors' latents; see `save`."""
+        frames = self.grid(latents) if grid else self.frames(latents)
+        write_video(path, frames, self.frame_rate, self.audio, self.times)

@@ -1,9 +1,8 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import jax
 import numpy as np
@@ -11,19 +10,19 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from emoji_jax import checkpoint, sampling
-from emoji_jax.animation import Actor, Animation, Drawn, Frame
+from emoji_jax import checkpoint
+from emoji_jax.animation import Actor, Animation, Drawn, Frame, Recipe
 from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
 from emoji_jax.framing import FramingConfig, View, around, whole
-from emoji_jax.images import clip_pixels, read_image
+from emoji_jax.images import read_image
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs
-from emoji_jax.sampling import SamplerConfig, Work, check
+from emoji_jax.sampling import SamplerConfig, check
 from emoji_jax.sampling.work import identity
 
 Picture = str | Path | Frame
@@ -93,8 +92,9 @@ class Animator:
         Args:
           portrait: a picture of a face, any size.
           motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-            template (`.npz`, `.npy`), `expression:NAME`, or landmarks. Of several, each moves
-            another face, from the left; the first says when frames are shown, and has the sound.
+            template (`.npz`, `.npy`), `expression:NAME`, landmarks, or what `driver.read` made.
+            Of several, each moves another face, from the left; the first says when frames are
+            shown, and has the sound.
           sampler: how to sample.
           moving: how to transfer the motion.
           framing: which face, and what is around it.
@@ -113,7 +113,7 @@ class Animator:
         picture, name = _picture(portrait)
         if moving.compat:  # which sees all of the picture, and nothing but its own frames
             framing = dataclasses.replace(framing, mode="letterbox", paste=False)
-        motions = [motion] if isinstance(motion, str | Path | Landmarks) else list(motion)
+        motions = [motion] if isinstance(motion, Motion) else list(motion)
         seen, notes = self._see(picture, name, framing, ref_landmarks)
         if len(motions) not in (1, len(seen)):
             raise UserError(
@@ -126,9 +126,9 @@ class Animator:
         drivers = [first, *(_in_time(other, first.landmarks.times) for other in others)]
         if len(drivers) == 1:
             drivers *= len(seen)
-        run = _Run(sampler, moving, seed, progress)
+        recipe = Recipe(self.programs, sampler, seed, moving.compat == "release", progress)
         actors = [
-            self._actor(picture, view, face, driver, run)
+            self._actor(view.cut(picture), view, face, driver, moving, recipe)
             for (view, face), driver in zip(seen, drivers, strict=True)
         ]
         notes += [note for driver in dict.fromkeys(drivers) for note in driver.notes]
@@ -183,11 +183,16 @@ class Animator:
         return [(v, v.landmarks(faces[i])) for v, i in zip(views, chosen, strict=True)], notes
 
     def _actor(
-        self, picture: Frame, view: View, face: Landmarks, driver: Driver, run: "_Run"
+        self,
+        reference: Frame,
+        view: View,
+        face: Landmarks,
+        driver: Driver,
+        moving: MotionConfig,
+        recipe: Recipe,
     ) -> Actor:
-        cfg, moving = self.config, run.moving
-        release = moving.compat == "release"
-        if release and len(driver.landmarks) == 1:
+        cfg = self.config
+        if recipe.release and len(driver.landmarks) == 1:
             raise UserError("the released code drops a driver's first frame: one is too few")
         if cfg.aligned:
             points = Alignment(
@@ -200,32 +205,15 @@ class Animator:
             )
         else:  # the ablation: wherever the driver's face is in its own picture
             points = _Unaligned(driver.landmarks, cfg.size)
-        pictures = Drawn(points, cfg.size, moving.compat, cfg.pupils, cfg.contour, int(release))
-        reference = view.cut(picture)
-
-        def make(work: Work) -> Iterator[Frame]:
-            conditions = self.programs.encode(
-                _to_unit(reference, moving.compat),
-                clip_pixels(reference, cfg.clip.image_size),
-            )
-            return sampling.animate(
-                self.programs,
-                conditions,
-                pictures,
-                run.sampler,
-                seed=run.seed,
-                windows=sampling.released_windows if release else None,
-                rounding="down" if release else "nearest",
-                progress=run.progress,
-                work=work,
-            )
-
+        pictures = Drawn(
+            points, cfg.size, moving.compat, cfg.pupils, cfg.contour, int(recipe.release)
+        )
         landmarks = (driver.landmarks, driver.neutral, face)
         arrays = [a for one in landmarks for a in (one.points, one.vertices, one.pose)]
         decides = identity(
-            self.checkpoint, repr(cfg), repr((run.sampler, moving, run.seed)), reference, *arrays
+            self.checkpoint, cfg, (recipe.sampler, moving, recipe.seed), reference, *arrays
         )
-        return Actor(view, reference, pictures, decides, make)
+        return Actor(view, reference, pictures, recipe, decides)
 
     @property
     def detector(self) -> Detector:
@@ -251,16 +239,6 @@ def _contents(directory: Path) -> str:
     files = sorted(file for file in directory.rglob("*") if file.is_file())
     looks = [(str(file.relative_to(directory)), file.stat()) for file in files]
     return identity(*((name, stat.st_size, stat.st_mtime_ns) for name, stat in looks))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Run:
-    """What the faces of one animation share."""
-
-    sampler: SamplerConfig
-    moving: MotionConfig
-    seed: int
-    progress: Progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,12 +269,3 @@ def _picture(portrait: Picture) -> tuple[Frame, str]:
     if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
         raise UserError(f"the portrait is {portrait.dtype} {portrait.shape}; expected uint8 H W 3")
     return portrait, "the portrait"
-
-
-def _to_unit(picture: Frame, compat: Literal["release"] | None) -> Float[np.ndarray, "H W 3"]:
-    """A picture in [-1, 1]."""
-    levels = picture.astype(np.float32)
-    if compat == "release":
-        # Its way from bytes to floats and back loses one level of the darker ones.
-        levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
-    return levels / np.float32(127.5) - 1

@@ -18,7 +18,6 @@ from emoji_jax.landmarks.detect import Choice
 from emoji_jax.landmarks.geometry import rotation
 from emoji_jax.video import open_video
 
-Motion = str | Path | Landmarks
 Progress = Callable[[str, int, int | None], None]
 
 # Beyond this yaw, degrees, one half of a face is guessed by the landmarker rather than seen.
@@ -102,6 +101,9 @@ class Driver:
     notes: tuple[str, ...] = ()
 
 
+Motion = str | Path | Landmarks | Driver
+
+
 def read(
     motion: Motion, moving: MotionConfig, detector: Callable[[], Detector], progress: Progress
 ) -> Driver:
@@ -109,7 +111,7 @@ def read(
 
     Args:
       motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-        template (`.npz`, `.npy`), `expression:NAME`, or landmarks.
+        template (`.npz`, `.npy`), `expression:NAME`, landmarks, or what was read before.
       moving: how.
       detector: gives a detector of faces, if one is needed.
       progress: told ("detecting", done, total or None).
@@ -117,6 +119,8 @@ def read(
     Raises:
       UserError: unreadable, or without a face for too long.
     """
+    if isinstance(motion, Driver):
+        return motion
     landmarks, audio, notes = _landmarks(motion, moving, detector, progress)
     if not len(landmarks):
         raise UserError(
@@ -138,7 +142,10 @@ def read(
 
 
 def _landmarks(
-    motion: Motion, moving: MotionConfig, detector: Callable[[], Detector], progress: Progress
+    motion: str | Path | Landmarks,
+    moving: MotionConfig,
+    detector: Callable[[], Detector],
+    progress: Progress,
 ) -> tuple[Landmarks, Path | None, list[str]]:
     """The part of a motion that is used, its sound, and remarks."""
     if isinstance(motion, str | Path) and Path(motion).suffix in (".npz", ".npy"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -102,7 +102,7 @@ class Programs:
         would keep it out of the compilation cache.
 
         Args:
-          conditions: one portrait's, for all clips.
+          conditions: each clip's portrait's, or one for all.
           pictures: landmarks of each frame.
           noise: to begin with.
           steps: of the sampler.
@@ -172,6 +172,11 @@ class Programs:
         return jax.device_put(batch, NamedSharding(self._mesh, spec))
 
 
+def together(conditions: Sequence[Conditions]) -> Conditions:
+    """Those of several portraits as one, one after another."""
+    return jax.tree.map(lambda *x: jnp.concatenate(x), *conditions)
+
+
 def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
     return model.condition(reference, clip_pixels)
 
@@ -186,9 +191,9 @@ def _reconstruct(model: Emoji | Encoders, pictures: Array) -> Array:
 
 
 def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
-    """One portrait's conditions for clips with these landmarks; twice, if there is guidance."""
+    """Conditions for clips with these landmarks; twice, if there is guidance."""
     motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
-    alike = jax.tree.map(lambda x: jnp.repeat(x, len(pictures), 0), conditions)
+    alike = jax.tree.map(lambda x: jnp.repeat(x, len(pictures) // len(x), 0), conditions)
     conditions = dataclasses.replace(alike, motion=motion)
     return model.with_unconditional(conditions) if guided else conditions
 

@@ -8,6 +8,8 @@ from jaxtyping import install_import_hook
 install_import_hook("emoji_jax", "beartype.beartype")
 
 _COMMITTED = Path(__file__).parent / "golden"
+PORTRAIT = _COMMITTED / "landmarks" / "astronaut.jpg"
+"""NASA's photograph of Eileen Collins, 320x448; public domain."""
 
 
 def pytest_addoption(parser):
@@ -26,6 +28,31 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "heavy" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="heavy: run with --heavy"))
+
+
+@pytest.fixture(scope="session")
+def landmark_model() -> Path:
+    """The face landmarker's file; without it there is nothing to detect with."""
+    from emoji_jax import assets
+    from emoji_jax.errors import UserError
+
+    try:
+        return assets.fetch("face_landmarker.task")
+    except UserError as error:
+        pytest.skip(f"no landmark model: {error}")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """A checkpoint of very small networks with random weights."""
+    from emoji_jax import checkpoint
+    from emoji_jax.models.emoji import initialise
+    from emoji_jax.training import export
+    from tests.training.small import NETWORKS
+
+    path = tmp_path_factory.mktemp("weights") / "random"
+    export.write(path, NETWORKS, checkpoint.flatten(initialise(NETWORKS, seed=0)))
+    return path
 
 
 @pytest.fixture(scope="session")

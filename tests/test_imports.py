@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "emoji_jax"
-MAINS = {"sample", "convert", "train", "export", "prepare", "encode", "evaluate", "app"}
+MAINS = {"sample", "convert", "train", "export", "prepare", "encode", "evaluate", "app", "batch"}
 # Package or module, and what it must not import at its top.
 FORBIDDEN = {
     "models": {"diffusion", "data", "training", "landmarks", "sampling", "animator", "video"},

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -15,7 +16,7 @@ from emoji_jax import sampling
 from emoji_jax.errors import UserError
 from emoji_jax.images import clip_pixels
 from emoji_jax.models.emoji import abstract, initialise
-from emoji_jax.programs import Programs
+from emoji_jax.programs import Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
 from emoji_jax.sampling.progressive import levels
 from tests.training.small import NETWORKS
@@ -91,9 +92,9 @@ def denoise(programs, conditions, pictures):
         told = progress or (lambda what, done, total: None)
         some = pictures[:count]
         found = sampling.denoise(
-            programs, conditions, some, config, seed=3, work=work, progress=told
+            programs, conditions, [some], config, seed=3, work=work, progress=told
         )
-        return np.array(found)
+        return np.array(found[0])
 
     return denoise
 
@@ -129,6 +130,23 @@ def test_any_batch_gives_the_same(denoise, long_video):
     one = denoise(long_video=long_video)
     assert one.shape[0] == COUNT and np.isfinite(one).all() and one.std() > 0.1
     np.testing.assert_allclose(denoise(long_video=long_video, batch=3), one, atol=2e-4)
+
+
+@pytest.mark.parametrize("long_video", ["progressive", "overlap"])
+@pytest.mark.parametrize("count", [4, COUNT])
+def test_several_portraits_in_one_batch_are_each_as_alone(
+    programs, conditions, pictures, long_video, count
+):
+    other = jax.tree.map(lambda x: -x, conditions)
+    both = together([conditions, other])
+    each = [pictures[:count], pictures[::-1][:count]]
+    config = dataclasses.replace(SAMPLER, long_video=long_video, batch=3)
+    made = sampling.denoise(programs, both, each, config, seed=3)
+    assert made.shape[:2] == (2, count)
+    for i, alone in enumerate((conditions, other)):
+        expected = sampling.denoise(programs, alone, [each[i]], config, seed=3)[0]
+        np.testing.assert_allclose(made[i], expected, atol=2e-4)
+    assert np.abs(made[0] - made[1]).max() > 0.1
 
 
 def test_progressive_is_the_default_where_networks_take_known_frames(denoise):
@@ -228,4 +246,4 @@ def on_all_devices() -> np.ndarray:
     portrait = np.full((side, side, 3), 90, np.uint8)
     conditions = programs.encode(portrait / np.float32(127.5) - 1, clip_pixels(portrait, clip))
     pictures = np.random.default_rng(2).integers(0, 256, (COUNT, side, side, 3), np.uint8)
-    return np.array(sampling.denoise(programs, conditions, pictures, SAMPLER, seed=3))
+    return np.array(sampling.denoise(programs, conditions, [pictures], SAMPLER, seed=3))

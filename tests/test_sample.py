@@ -18,27 +18,23 @@ from absl import flags
 from absl.testing import flagsaver
 from PIL import Image
 
-from emoji_jax import assets, command
+from emoji_jax import command
 from emoji_jax.animator import Animator
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.video import open_video, read_video
 from emoji_jax.video_writer import VideoWriter
+from tests.conftest import PORTRAIT
 from tests.release_folder import write_release
 from tests.test_video_writer import payloads, write_sound
 
 ROOT = Path(__file__).parent.parent
-PORTRAIT = Path(__file__).parent / "golden" / "landmarks" / "astronaut.jpg"
+
 _COUNT, _RATE = 5, 20.0
 _ORIENTATION = 0x0112
 
 
-@pytest.fixture(scope="module", autouse=True)
-def landmark_model():
-    try:
-        return assets.fetch("face_landmarker.task")
-    except UserError as error:
-        pytest.skip(f"no landmark model: {error}")
+pytestmark = pytest.mark.usefixtures("landmark_model")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
@@ -68,6 +69,10 @@ class Detector:
             )
             with _without_chatter():
                 self._landmarker = tasks.vision.FaceLandmarker.create_from_options(options)
+                # MediaPipe's own __del__ waits for a thread that a garbage collection may have
+                # taken away before; so it is closed before it can become garbage.
+                self._close = weakref.finalize(self, self._landmarker.close)
+                self._close.atexit = False  # its thread is gone by then
                 self._find(np.zeros((64, 64, 3), np.uint8))  # some remarks come with the first use
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -83,7 +88,7 @@ class Detector:
 
     def close(self) -> None:
         """Frees the model; nothing can be detected any more."""
-        self._landmarker.close()
+        self._close()
 
     def detect_all(
         self, image: UInt8[np.ndarray, "H W 3"], *, time: float = 0.0

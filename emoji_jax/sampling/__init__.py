@@ -1,7 +1,7 @@
 """From one portrait and a row of landmark pictures to frames."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "Work",
     "animate",
     "check",
+    "decode",
     "denoise",
     "frame_noise",
     "released_windows",
@@ -63,29 +64,32 @@ def animate(
     progress: Progress = lambda what, done, total: None,
     work: Work | None = None,
 ) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
-    """Frames of an animated portrait, decoded as they are asked for.
-
-    Args:
-      programs: compiled networks.
-      conditions: the portrait's, from `Programs.encode`.
-      pictures: one landmark picture per frame.
-      config: how to sample.
-      seed: same seed, same frames.
-      windows: for videos longer than a window, other ones than shifting, overlapping ones.
-      rounding: of pixel values; the released code rounds down.
-      progress: told ("denoising" or "decoding", done, total).
-      work: what is done of it already, to go on with; nothing, unless given.
-    """
-    latents = denoise(
+    """Frames of one animated portrait; arguments as `denoise` and `decode`."""
+    (latents,) = denoise(
         programs,
         conditions,
-        pictures,
+        [pictures],
         config,
         seed=seed,
         windows=windows,
         progress=progress,
         work=work,
     )
+    yield from decode(programs, latents, config, rounding=rounding, progress=progress)
+
+
+def decode(
+    programs: Programs,
+    latents: Float[np.ndarray, "F h w C"],
+    config: SamplerConfig,
+    *,
+    rounding: Rounding = "nearest",
+    progress: Progress = lambda what, done, total: None,
+) -> Iterator[UInt8[np.ndarray, "H W 3"]]:
+    """Frames of scaled latents, made as they are asked for; arguments as `denoise`.
+
+    `rounding` is of pixel values; the released code rounds down.
+    """
     count = len(latents)
     batch = min(config.decode_batch, count) * programs.devices
     for start in range(0, count, batch):
@@ -99,7 +103,7 @@ def animate(
 def denoise(
     programs: Programs,
     conditions: Conditions,
-    pictures: Pictures,
+    pictures: Sequence[Pictures],
     config: SamplerConfig,
     *,
     seed: int,
@@ -107,38 +111,68 @@ def denoise(
     windows: Windows | None = None,
     progress: Progress = lambda what, done, total: None,
     work: Work | None = None,
-) -> Float[np.ndarray, "F h w C"]:
-    """Scaled latents of all frames; arguments as `animate`, and the noise to begin with."""
+) -> Float[np.ndarray, "P F h w C"]:
+    """Scaled latents of one or several portraits' videos, all of the same length.
+
+    Args:
+      programs: compiled networks.
+      conditions: the portraits', as `Programs.encode` makes them of one.
+      pictures: for each portrait, one landmark picture per frame.
+      config: how to sample.
+      seed: same seed, same frames; every portrait has the same noise.
+      noise: to begin with, instead of the seed's.
+      windows: for videos longer than a window, other ones than shifting, overlapping ones.
+      progress: told ("denoising", done, total).
+      work: what is done of it already, to go on with; nothing, unless given.
+    """
     cfg, work = programs.cfg, work or Work()
     sampler = diffusion.SAMPLERS[config.name or cfg.sampler]
     scale = cfg.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    length = len(pictures[0])
+
+    def noise_of(frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N h w C"]:
+        own = frames % length
+        return frame_noise(seed, own, job.shape[1:]) if noise is None else noise[own]
+
     job = Job(
         programs,
         conditions,
         pictures,
-        lambda frames: frame_noise(seed, frames, job.shape[1:]) if noise is None else noise[frames],
+        noise_of,
         sampler(programs.schedule, config.steps or cfg.steps),
         scale,
         config.frames or cfg.frames,
         config.batch or programs.devices,
         progress,
     )
-    known = cfg.masked if config.long_video == "" else config.long_video == "progressive"
-    if windows is None and known and len(pictures) > job.frames:
-        return progressive.denoise(job, work)
-    windows = windows or shifting_windows(job.frames, min(config.overlap, job.frames - 1))
-    if len(windows(len(pictures), 0)) > 1:
-        return overlap.denoise(job, windows, work)
-    return _denoise_at_once(job)
+    # A stretch has two known ends and something in between.
+    able = cfg.masked and job.frames > 2
+    known = able if config.long_video == "" else config.long_video == "progressive"
+    windows_of = windows or shifting_windows(job.frames, min(config.overlap, job.frames - 1))
+    if windows is None and known and length > job.frames:
+        latents = progressive.denoise(job, work)
+    elif len(windows_of(length, 0)) > 1:
+        latents = overlap.denoise(job, windows_of, work)
+    else:
+        latents = _denoise_at_once(job)
+    return latents.reshape(len(pictures), length, *latents.shape[1:])
 
 
 def _denoise_at_once(job: Job) -> np.ndarray:
-    every = np.arange(len(job.pictures))
-    return job.programs.denoise(
-        job.conditions,
-        job.draw(every[None]),
-        job.noise(every)[None],
-        job.steps,
-        job.guidance_scale,
-        on_step=lambda done: job.progress("denoising", done, len(job.steps)),
-    )[0]
+    """Of videos that are one window each."""
+    every = np.arange(job.length)[None]
+    clips = job.of_each(list(every), lambda frames, by: frames + by)
+    made, total = [], -(-len(clips) // job.batch) * len(job.steps)
+    for number, (some, count) in enumerate(job.batches(clips)):
+        frames, before = np.stack(some), number * len(job.steps)
+        noise = job.noise(frames.ravel()).reshape(*frames.shape, *job.shape[1:])
+        latents = job.programs.denoise(
+            job.seen(frames),
+            job.draw(frames),
+            noise,
+            job.steps,
+            job.guidance_scale,
+            on_step=lambda done, before=before: job.progress("denoising", before + done, total),
+        )
+        made += list(latents[:count])
+    return np.concatenate(made)

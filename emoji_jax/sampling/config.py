@@ -45,8 +45,9 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
             "this checkpoint does not take known frames, which sampler.long_video=progressive "
             "needs; expected overlap"
         )
-    if 0 < sampler.frames < 3 and sampler.long_video == "progressive":
-        raise UserError(f"sampler.frames is {sampler.frames}; progressive needs 3 or more")
+    frames = sampler.frames or (cfg.frames if cfg else 3)
+    if frames < 3 and sampler.long_video == "progressive":
+        raise UserError(f"progressive needs windows of 3 frames or more, not {frames}")
     if sampler.name and sampler.name not in diffusion.SAMPLERS:
         known = ", ".join(diffusion.SAMPLERS)
         raise UserError(f"sampler.name is {sampler.name!r}; expected one of {known}")

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -27,12 +28,14 @@ class Pictures(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A video to make.
+    """Videos of the same length to make, of one portrait or of several.
+
+    Their frames are numbered through: those of the second portrait follow the first one's.
 
     Attributes:
       programs: compiled networks.
-      conditions: the portrait's.
-      pictures: one landmark picture per frame.
+      conditions: the portraits', one after another.
+      pictures: landmarks of each portrait.
       noise: of frames, to begin with.
       steps: of the sampler.
       guidance_scale: of classifier-free guidance.
@@ -43,7 +46,7 @@ class Job:
 
     programs: Programs
     conditions: Conditions
-    pictures: Pictures
+    pictures: Sequence[Pictures]
     noise: Noise
     steps: diffusion.Steps
     guidance_scale: float
@@ -52,16 +55,36 @@ class Job:
     progress: Progress
 
     @property
+    def length(self) -> int:
+        """Frames of each video."""
+        return len(self.pictures[0])
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Of all latents: F h w C."""
         cfg = self.programs.cfg
         height, width = (side // cfg.vae.factor for side in cfg.size)
-        return len(self.pictures), height, width, cfg.vae.latent_channels
+        return len(self.pictures) * self.length, height, width, cfg.vae.latent_channels
+
+    def of_each(self, windows: Sequence[Item], moved: Callable[[Item, int], Item]) -> list[Item]:
+        """The windows of every video, given those of one and how to move them by some frames."""
+        starts = [number * self.length for number in range(len(self.pictures))]
+        return [moved(window, start) for start in starts for window in windows]
+
+    def seen(self, frames: Int[np.ndarray, "B F"]) -> Conditions:
+        """The conditions of windows."""
+        portraits = frames[:, 0] // self.length
+        return jax.tree.map(lambda x: x[portraits], self.conditions)
 
     def draw(self, frames: Int[np.ndarray, "B F"]) -> UInt8[np.ndarray, "B F H W 3"]:
         """Landmark pictures of windows."""
-        pictures = self.pictures[frames.ravel()]
-        return pictures.reshape(*frames.shape, *pictures.shape[1:])
+        numbers = frames[:, 0] // self.length
+        return np.stack(
+            [
+                self.pictures[n][row - n * self.length]
+                for n, row in zip(numbers, frames, strict=True)
+            ]
+        )
 
     def batches(self, windows: Sequence[Item]) -> Iterator[tuple[list[Item], int]]:
         """Windows by the batch, and how many of it count: the last is filled up with itself.

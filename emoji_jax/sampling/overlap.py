@@ -24,6 +24,10 @@ class Window:
     frames: Int[np.ndarray, " F"]
     weights: Float[np.ndarray, " F"]
 
+    def moved(self, by: int) -> "Window":
+        """The same so many frames later."""
+        return Window(self.frames + by, self.weights)
+
 
 Windows = Callable[[int, int], Sequence[Window]]
 
@@ -66,7 +70,7 @@ def denoise(job: Job, windows: Windows, work: Work) -> np.ndarray:
 
     Steps are linear in the prediction, so that averaging predictions is averaging stepped windows.
     """
-    steps, every = job.steps, chunks(len(job.pictures))
+    steps, every = job.steps, chunks(job.shape[0])
     # In turn: what a step starts from is whole until its result is.
     states = [[work.array(f"{name}{turn}", job.shape) for name in ("x", "before")] for turn in "01"]
     total = work.array("total", job.shape)
@@ -76,7 +80,8 @@ def denoise(job: Job, windows: Windows, work: Work) -> np.ndarray:
         work.commit(1)
     for i in range(work.done - 1, len(steps)):
         (x, before), (x_next, before_next) = states[i % 2], states[(i + 1) % 2]
-        weight = _predict(job, windows(len(x), i), int(steps.t[i]), x, total)
+        some = job.of_each(windows(job.length, i), Window.moved)
+        weight = _predict(job, some, int(steps.t[i]), x, total)
         for frames in every:
             v = total[frames] / weight[frames, None, None, None]
             x_next[frames], before_next[frames] = diffusion.update(
@@ -103,7 +108,9 @@ def _predict(
 
     for some, count in job.batches(windows):
         frames = np.stack([window.frames for window in some])
-        v = job.programs.predict(job.conditions, job.draw(frames), x[frames], t, job.guidance_scale)
+        v = job.programs.predict(
+            job.seen(frames), job.draw(frames), x[frames], t, job.guidance_scale
+        )
         # The device works on this batch while the host takes in the one before.
         waiting.append((some[:count], v))
         if len(waiting) > 1:

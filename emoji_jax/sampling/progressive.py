@@ -23,6 +23,10 @@ class Stretch:
     frames: Int[np.ndarray, " F"]
     known: Bool[np.ndarray, " F"]
 
+    def moved(self, by: int) -> "Stretch":
+        """The same so many frames later."""
+        return Stretch(self.frames + by, self.known)
+
 
 def levels(count: int, length: int) -> list[list[Stretch]]:
     """Which frames are made when.
@@ -82,7 +86,9 @@ def denoise(job: Job, work: Work) -> np.ndarray:
     """Scaled latents of all frames; goes on where the work left off."""
     latents = work.array("latents", job.shape)
     batches = [
-        batch for level in levels(len(job.pictures), job.frames) for batch in job.batches(level)
+        batch
+        for level in levels(job.length, job.frames)
+        for batch in job.batches(job.of_each(level, Stretch.moved))
     ]
     for number, (stretches, count) in enumerate(batches):
         if number >= work.done:
@@ -102,7 +108,7 @@ def _fill(job: Job, latents: np.ndarray, frames: np.ndarray, known: np.ndarray) 
     mask = np.broadcast_to(known[..., None, None, None], (*latents.shape[:-1], 1))
     noise = job.noise(frames.ravel()).reshape(latents.shape)
     return job.programs.denoise(
-        job.conditions,
+        job.seen(frames),
         job.draw(frames),
         noise,
         job.steps,

@@ -133,3 +133,20 @@ def test_other_errors_still_reach_stderr(capfd):
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
         os.write(2, b"E0000 something is wrong\n")
     assert capfd.readouterr().err == "E0000 something is wrong\n"
+
+
+def test_a_detector_that_nobody_closed_can_be_collected():
+    """In a circle of references, too, where MediaPipe's own way of closing waits for ever."""
+    script = (
+        "import gc\n"
+        "from emoji_jax.landmarks import Detector\n"
+        "detector = Detector()\n"
+        "detector.circle = detector\n"
+        "del detector\n"
+        "gc.collect()\n"
+        "kept = Detector()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], timeout=120, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr

@@ -108,12 +108,12 @@ def test_whole_run(golden, name):
     final = denoise(
         programs,
         conditions,
-        record["lmk_images_u8"],
+        [record["lmk_images_u8"]],
         config,
         seed=0,
         noise=initial,
         windows=windows,
-    )
+    )[0]
     assert_close(final[None], video(record["final_latents"]), 3e-3)
     pictures = jnp.clip(model.vae.decode(jnp.asarray(final)) / 2 + 0.5, 0, 1)
     assert_close(pictures[None], video(record["video"]), 1e-3)
@@ -132,11 +132,11 @@ def test_clip_program_equals_windows(golden):
     every = np.arange(len(noise))
     ones = np.ones(len(noise), np.float32)
     run = dataclasses.replace
-    one = denoise(programs, conditions, pictures, run(config), seed=0, noise=noise)
+    one = denoise(programs, conditions, [pictures], run(config), seed=0, noise=noise)
     twice = denoise(
         programs,
         conditions,
-        pictures,
+        [pictures],
         config,
         seed=0,
         noise=noise,

@@ -1,0 +1,132 @@
+"""Pairs of portraits and drivers, from tables or folders."""
+
+import csv
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from emoji_jax import config as config_file
+from emoji_jax import options
+from emoji_jax.errors import UserError
+
+# Sections of the options that a pair may have its own of; "" is for the seed.
+_GROUPS = ("", "sampler", "motion", "controls", "framing")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One thing to make.
+
+    Attributes:
+      ref: portrait.
+      driving: motion.
+      out: name of the result in the folder of results.
+      options: what differs from the command line, by name.
+    """
+
+    ref: str
+    driving: str
+    out: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def read_table(path: Path, suffix: str) -> list[Pair]:
+    """The pairs of a table.
+
+    Raises:
+      UserError: unreadable, without the two columns, or with two results of the same name.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no table (.csv): {error}") from None
+    columns = set(rows[0]) if rows else set()
+    if not {"ref", "driving"} <= columns:
+        raise UserError(f"{path} needs the columns ref and driving, and at least one row")
+    if any(None in row for row in rows):
+        raise UserError(f"{path} has a row with more cells than there are columns")
+
+    def found(name: str) -> str:
+        beside = path.parent / name
+        return str(beside) if name and beside.exists() else name
+
+    pairs = []
+    for row in rows:
+        cells = {name: (value or "").strip() for name, value in row.items()}
+        given = tuple((k, v) for k, v in cells.items() if v and k not in ("ref", "driving", "out"))
+        out = cells.get("out") or _name(cells["ref"], cells["driving"], suffix)
+        pairs.append(Pair(found(cells["ref"]), found(cells["driving"]), out, given))
+    return _distinct(pairs)
+
+
+def of_folders(portraits: Path, drivers: Path, suffix: str) -> list[Pair]:
+    """Every portrait with every driver.
+
+    Raises:
+      UserError: a folder that is none, or empty.
+    """
+    listed = []
+    for folder in (portraits, drivers):
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a folder")
+        items = sorted(item for item in folder.iterdir() if item.name[0] != ".")
+        if not items:
+            raise UserError(f"{folder} is empty")
+        listed.append(items)
+    # One driver after another: each is read once.
+    each = itertools.product(*listed[::-1])
+    return _distinct([Pair(str(a), str(b), _name(a.name, b.name, suffix)) for b, a in each])
+
+
+def _name(portrait: str, driver: str, suffix: str) -> str:
+    driver = driver.removeprefix("expression:")
+    return f"{Path(portrait).stem}_{Path(driver).stem}{suffix}"
+
+
+def _distinct(pairs: list[Pair]) -> list[Pair]:
+    seen = set()
+    for pair in pairs:
+        if pair.out in seen:
+            raise UserError(f"two results would be called {pair.out}; name them in a column out")
+        seen.add(pair.out)
+        if Path(pair.out).is_absolute() or ".." in Path(pair.out).parts:
+            raise UserError(f"{pair.out} would lie outside of the folder of results")
+    return pairs
+
+
+def configured(
+    base: ml_collections.ConfigDict, given: tuple[tuple[str, str], ...]
+) -> dict[str, Any]:
+    """What an animator takes, with a pair's own options.
+
+    Raises:
+      UserError: an option that there is not, or a value that can't be.
+    """
+    config = base.copy_and_resolve_references()
+    for name, text in given:
+        group, _, option = name.rpartition(".")
+        section = config.get(group, {}) if group else config
+        if group not in _GROUPS or option not in section:
+            raise UserError(f"there is no option {name!r}; expected e.g. seed, controls.mouth")
+        section[option] = _value(name, text, section[option])
+    return options.of_animating(config)
+
+
+def _value(name: str, text: str, before: Any) -> Any:
+    """A cell as a value of the kind that the option has."""
+    if isinstance(before, bool):
+        return config_file.choice(name, text.lower(), ("true", "false")) == "true"
+    if isinstance(before, str):
+        return text
+    try:
+        # Options that are unset are numbers, all of them.
+        whole = isinstance(before, int) or (before is None and text.lstrip("-").isdecimal())
+        return int(text) if whole else float(text)
+    except ValueError:
+        raise UserError(f"{name} is {text!r}; expected a number") from None

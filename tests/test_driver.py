@@ -1,0 +1,177 @@
+"""Motions as they are read: part, speed, rest position, remarks."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emoji_jax import driver
+from emoji_jax.data import synthetic
+from emoji_jax.driver import MotionConfig, check_motion
+from emoji_jax.errors import UserError
+from emoji_jax.landmarks import Controls, Landmarks, align
+from emoji_jax.landmarks.controls import AS_DRIVEN
+from emoji_jax.metrics.landmarks import signals
+from emoji_jax.video_writer import VideoWriter
+from tests.conftest import PORTRAIT
+from tests.test_video_writer import write_sound
+
+
+def read(motion: driver.Motion, **options: object) -> driver.Driver:
+    from emoji_jax.landmarks import Detector
+
+    moving = MotionConfig(**options)
+    check_motion(moving)
+    return driver.read(motion, moving, Detector, lambda *_: None)
+
+
+@pytest.fixture
+def laugh() -> Landmarks:
+    """25 frames per second, two seconds and one frame."""
+    return synthetic.motion("laugh", 51)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.0, 3.0])
+def test_speed(laugh, speed):
+    found = read(laugh, speed=speed).landmarks
+    assert len(found) == int(50 / speed + 1e-6) + 1
+    np.testing.assert_allclose(np.diff(found.times), 1 / 25, atol=1e-9)
+    np.testing.assert_allclose(
+        found.points[-1], laugh.points[int(speed * (len(found) - 1))], atol=1e-5
+    )
+
+
+def test_frames_per_second(laugh):
+    found = read(laugh, fps=10.0)
+    assert len(found.landmarks) == 21 and found.frame_rate == 10
+    np.testing.assert_allclose(found.landmarks.points[2], laugh.points[5], atol=1e-5)
+
+
+def test_loop(laugh):
+    found = read(laugh, loop=3).landmarks
+    assert len(found) == 153
+    np.testing.assert_allclose(np.diff(found.times), 1 / 25, atol=1e-9)
+    np.testing.assert_array_equal(found.points[102:], laugh.points)
+
+
+def test_uneven_times_are_kept_exactly(laugh):
+    times = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.2, len(laugh)))
+    uneven = dataclasses.replace(laugh, times=times)
+    np.testing.assert_array_equal(read(uneven).landmarks.times, times)
+    np.testing.assert_array_equal(
+        read(uneven, start=1.0, end=2.0).landmarks.times,
+        times[(times - times[0] >= 1) & (times - times[0] < 2)],
+    )
+
+
+def test_rest_is_the_calmest_frame_the_one_asked_for_or_the_average(laugh):
+    calmest = laugh.blendshapes.sum(1).argmin()
+    np.testing.assert_array_equal(read(laugh).neutral.vertices, laugh.vertices[[calmest]])
+    np.testing.assert_array_equal(read(laugh, neutral=7).neutral.vertices, laugh.vertices[[7]])
+    average = read(laugh, neutral="average").neutral
+    assert abs(signals(average)["mouth_opening"][0]) < 0.02
+    with pytest.raises(UserError, match="the neutral frame is 51; the driver has frames 0 to 50"):
+        read(laugh, neutral=51)
+
+
+def test_a_single_pose_is_taken_over_as_it_is(laugh):
+    """Against the average face, since there is no frame at rest; the head as it is turned."""
+    widest = int(signals(laugh)["mouth_opening"].argmax())
+    found = read(laugh[widest])
+    assert found.absolute and not read(laugh).absolute
+    portrait = driver.average_face()
+    points = align(portrait, found.landmarks, neutral=found.neutral, head_pose="absolute")
+    gap = points[0, 14, 1] - points[0, 13, 1]
+    rest = portrait.pixels[0, 14, 1] - portrait.pixels[0, 13, 1]
+    assert gap > rest + 10
+
+
+def test_only_pose_or_only_expression():
+    assert MotionConfig().strengths == AS_DRIVEN
+    given = Controls(mouth=0.5)
+    pose = MotionConfig(only="pose", controls=given).strengths
+    assert (pose.expression, pose.gaze, pose.rotation, pose.mouth) == (0, 0, 1, 0.5)
+    expression = MotionConfig(only="expression").strengths
+    assert (expression.rotation, expression.translation, expression.expression) == (0, 0, 1)
+
+
+def test_remarks(laugh):
+    from tests.landmarks.test_geometry import moved, turn
+
+    assert read(laugh).notes == ()
+    face = driver.average_face()
+    turned = moved(face, [turn(), turn(30), turn(60), turn(62)], [[0, 0, 0]] * 4)
+    (note,) = read(turned).notes
+    assert "more than 50 degrees in 2 frames (2-3)" in note
+    cut = moved(face, [turn()] * 4, [[0, 0, 0]] * 2 + [[12, 0, 0]] * 2)
+    notes = read(dataclasses.replace(cut, times=np.arange(4) / 10)).notes
+    assert any("jumps at 0.20 s" in note for note in notes)
+    leaving = moved(face, [turn()] * 30, [[2.0 * i, 0, 0] for i in range(30)])
+    (note,) = read(leaving).notes
+    assert "the face leaves the picture in" in note
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"start": 3.0}, "nothing of the motion lies between"),
+        ({"start": 2.0, "end": 1.0}, "the end after the start"),
+        ({"start": -1.0}, "motion.start"),
+        ({"speed": 0.0}, "motion.speed"),
+        ({"speed": float("nan")}, "motion.speed"),
+        ({"loop": 0}, "motion.loop"),
+        ({"fps": -3.0}, "motion.fps"),
+        ({"smooth": -1.0}, "motion.smooth"),
+        ({"controls": Controls(mouth=float("nan"))}, "controls.mouth"),
+        ({"compat": "release", "only": "pose"}, "has no controls"),
+    ],
+)
+def test_what_can_not_be(laugh, options, said):
+    with pytest.raises(UserError, match=said):
+        read(laugh, **options)
+
+
+@pytest.fixture
+def crossing(tmp_path) -> Path:
+    """A larger and a smaller face; the larger one goes from left to right, behind the other."""
+    with Image.open(PORTRAIT) as image:
+        face = image.crop((60, 20, 260, 260))
+    large, small = face.resize((220, 264)), face.resize((190, 228))
+    folder = tmp_path / "crossing"
+    with VideoWriter(folder, (360, 640), 25.0) as writer:
+        for i in range(12):
+            frame = Image.new("RGB", (640, 360), "grey")
+            frame.paste(large, (5 + 36 * i, 50))
+            frame.paste(small, (235, 80))
+            writer.write(np.array(frame))
+    return folder
+
+
+@pytest.mark.usefixtures("landmark_model")
+def test_two_people_crossing(crossing):
+    """Each is followed by the side on which it starts, or by its size there."""
+    large = read(crossing).landmarks.points[..., 0].mean(1)
+    small = read(crossing, face=1).landmarks.points[..., 0].mean(1)
+    left = read(crossing, face="leftmost").landmarks.points[..., 0].mean(1)
+    np.testing.assert_array_equal(left, large)
+    assert large[0] < 0.3 and np.abs(small - small[0]).max() < 0.15
+    assert any("several faces" in note for note in read(crossing).notes)
+    with pytest.raises(UserError, match="no face number 5; found 2"):
+        read(crossing, face=5)
+
+
+@pytest.mark.usefixtures("landmark_model")
+def test_part_of_a_video_and_its_sound(tmp_path):
+    sound = write_sound(tmp_path / "sound.mp4", 1.0)
+    with Image.open(PORTRAIT) as image:
+        picture = np.array(image)
+    with VideoWriter(tmp_path / "d.mp4", picture.shape[:2], 10.0, audio=sound) as writer:
+        for i in range(10):
+            writer.write(np.roll(picture, i, 1))
+    part = read(tmp_path / "d.mp4", start=0.3, end=0.7)
+    np.testing.assert_allclose(part.landmarks.times, [0.3, 0.4, 0.5, 0.6], atol=1e-3)
+    assert part.audio == tmp_path / "d.mp4"
+    faster = read(tmp_path / "d.mp4", speed=2.0)
+    assert faster.audio is None and "the sound is left out" in faster.notes[0]
