@@ -20,9 +20,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from emoji_jax import driver, sampling
-from emoji_jax.animator import Animator, Drawn
+from emoji_jax.animation import Drawn
+from emoji_jax.animator import Animator
 from emoji_jax.data import sources
 from emoji_jax.data.transforms import cut
+from emoji_jax.framing import FramingConfig
 from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Detector, Landmarks
 from emoji_jax.metrics.l1 import l1
@@ -172,8 +174,9 @@ class Measurement:
         return results
 
     def follow(self, portrait: np.ndarray, moving: Landmarks) -> np.ndarray:
-        """The portrait, moved as a user would do it."""
-        return np.stack(list(self.animator(portrait, moving, sampler=self.sampler)))
+        """The portrait, which is a crop already, moved as a user would do it."""
+        whole = FramingConfig(mode="letterbox", paste=False)
+        return np.stack(list(self.animator(portrait, moving, sampler=self.sampler, framing=whole)))
 
     def judge(
         self, made: list[np.ndarray], moving: Landmarks, portraits: list[np.ndarray]
