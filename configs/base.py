@@ -204,6 +204,8 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     autoencoder.expression = 4.0
     # Of the Laplacian pyramid.
     autoencoder.levels = 3
+    # Weight of ST-LPIPS, the distance by features of a network.
+    autoencoder.perceptual = 0.0
 
     config.mesh = mesh = ml_collections.ConfigDict()
     # Devices that divide the parameters between them; the batch is divided by all devices.

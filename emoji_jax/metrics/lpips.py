@@ -1,14 +1,17 @@
 """Perceptual distance by the features of a network that looks at pictures."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Num, UInt8
 
 from emoji_jax import assets
 from emoji_jax.torch_file import TensorFile
 
 WEIGHTS = "stlpips_alex.pth"
+Weights = Mapping[str, Array | np.ndarray]
 NAME = "ST-LPIPS (AlexNet)"
 """What stands in a table's heading: it is not the LPIPS of the papers."""
 
@@ -32,22 +35,35 @@ class LPIPS:
     """
 
     def __init__(self) -> None:
-        file = TensorFile(assets.fetch(WEIGHTS))
-        self._weights = {name: jnp.asarray(file[name]) for name in file}
+        self._weights = jax.tree.map(jnp.asarray, load())
 
     def __call__(
         self, frames: UInt8[np.ndarray, "F H W 3"], truth: UInt8[np.ndarray, "F H W 3"]
     ) -> Float[np.ndarray, " F"]:
         """Distance of each frame from the true one; pictures of at least 48 pixels a side."""
         found = [
-            np.asarray(_distance(self._weights, frames[i : i + _BATCH], truth[i : i + _BATCH]))
+            np.asarray(
+                distance(
+                    self._weights,
+                    *map(jnp.asarray, (frames[i : i + _BATCH], truth[i : i + _BATCH])),
+                )
+            )
             for i in range(0, len(frames), _BATCH)
         ]
         return np.concatenate(found)
 
 
+def load() -> Weights:
+    """The network's weights, for `distance`; raises a UserError if they can't be had."""
+    file = TensorFile(assets.fetch(WEIGHTS))
+    return {name: file[name] for name in file}
+
+
 @jax.jit
-def _distance(weights: dict[str, Array], a: Array, b: Array) -> Float[Array, " F"]:
+def distance(
+    weights: Weights, a: Num[Array, "F H W 3"], b: Num[Array, "F H W 3"]
+) -> Float[Array, " F"]:
+    """Of pictures of levels 0 to 255; can be differentiated, to train for it."""
     total = jnp.zeros(len(a))
     for i, (x, y) in enumerate(zip(_features(weights, a), _features(weights, b), strict=True)):
         square = jnp.square(_normalised(x) - _normalised(y))
@@ -55,7 +71,7 @@ def _distance(weights: dict[str, Array], a: Array, b: Array) -> Float[Array, " F
     return total
 
 
-def _features(weights: dict[str, Array], frames: Array) -> list[Array]:
+def _features(weights: Weights, frames: Array) -> list[Array]:
     x = (frames.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
     found = []
     for name, padding in _CONVOLUTIONS:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from emoji_jax.metrics import lpips
 from emoji_jax.models.emoji import Encoders
 from emoji_jax.training.losses import per_sample
 
@@ -22,11 +23,13 @@ class AutoencoderConfig:
       kl: weight of the latents' divergence from a normal distribution, per picture element.
       expression: how much more an error near the drawn landmarks counts.
       levels: of the Laplacian pyramid, whose finest levels are edges.
+      perceptual: weight of the distance by features of a network (`metrics.lpips`).
     """
 
     kl: float = 1e-6
     expression: float = 4.0
     levels: int = 3
+    perceptual: float = 0.0
 
 
 def _halve(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
@@ -45,9 +48,20 @@ def pyramid_loss(difference: Pictures, weights: Float[Array, "B H W 1"], levels:
 
 
 def loss(
-    model: Encoders, batch: Mapping[str, Array], key: PRNGKeyArray, cfg: AutoencoderConfig
+    model: Encoders,
+    batch: Mapping[str, Array],
+    key: PRNGKeyArray,
+    cfg: AutoencoderConfig,
+    perception: lpips.Weights | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
     """Loss of a batch of `pipeline.batches`, and what goes into the log.
+
+    Args:
+      model: autoencoder, and CLIP, which has no part in it.
+      batch: frames and masks.
+      key: of the draw of latents.
+      cfg: weights of the terms.
+      perception: weights of the network for `perceptual`, if that is not zero.
 
     Returns:
       The loss, and metrics: numbers, and `examples`, the loss of each sample.
@@ -62,11 +76,18 @@ def loss(
     )
     mean, logvar = model.vae.moments(pictures)
     latents = mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
-    difference = model.vae.decode(latents * model.vae.scaling) - pictures
+    made = model.vae.decode(latents * model.vae.scaling)
+    difference = made - pictures
     kl = 0.5 * per_sample(jnp.square(mean) + jnp.exp(logvar) - 1 - logvar)
     examples = pyramid_loss(difference, weights, cfg.levels) + cfg.kl * kl
     error = jnp.square(difference).mean()
-    return examples.mean(), {
+    seen = {}
+    if perception is not None:
+        levels = [(x + 1) * 127.5 for x in (made, pictures)]
+        seen["loss_perceptual"] = lpips.distance(perception, *levels).mean()
+    total = examples.mean() + cfg.perceptual * seen.get("loss_perceptual", 0.0)
+    return total, {
+        **seen,
         "examples": examples.reshape(count, length).mean(1),
         "loss_l1": jnp.abs(difference).mean() / 2,
         "loss_kl": kl.mean(),

@@ -18,6 +18,7 @@ from emoji_jax.config import build, choice
 from emoji_jax.data import encoded, pipeline, sources
 from emoji_jax.data.sources import EncodedClip
 from emoji_jax.errors import UserError
+from emoji_jax.metrics import lpips
 from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders, Networks, abstract
 from emoji_jax.programs import Programs
 from emoji_jax.training import (
@@ -50,7 +51,9 @@ class Task:
 def task(config: settings.Config) -> Task:
     """The task that a configuration names."""
     if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
-        loss = functools.partial(autoencoder.loss, cfg=settings.autoencoder(config))
+        cfg = settings.autoencoder(config)
+        perception = lpips.load() if cfg.perceptual else None
+        loss = functools.partial(autoencoder.loss, cfg=cfg, perception=perception)
         return Task(Encoders, loss, grids.of_autoencoder)
     loss = functools.partial(
         animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
