@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from emoji_jax import sampling
 from emoji_jax.driver import Progress
@@ -72,6 +72,14 @@ class Recipe:
     progress: Progress
 
 
+def to_unit(picture: Frame, *, release: bool) -> Float32[np.ndarray, "_ _ 3"]:
+    """Levels as numbers from -1 to 1; the released code's way there loses a level of dark ones."""
+    levels = picture.astype(np.float32)
+    if release:
+        levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
+    return levels / np.float32(127.5) - 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Actor:
     """A face of a picture, and what moves it.
@@ -92,13 +100,9 @@ class Actor:
 
     def conditions(self) -> Conditions:
         """What the portrait contributes."""
-        levels = self.reference.astype(np.float32)
-        if self.recipe.release:
-            # Its way from bytes to floats and back loses one level of the darker ones.
-            levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
         programs = self.recipe.programs
         return programs.encode(
-            levels / np.float32(127.5) - 1,
+            to_unit(self.reference, release=self.recipe.release),
             clip_pixels(self.reference, programs.cfg.clip.image_size),
         )
 

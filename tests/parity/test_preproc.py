@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emoji_jax.animator import _to_unit
+from emoji_jax.animation import to_unit
 from emoji_jax.images import clip_pixels, letterbox
 
 SHAPES = ["wide", "tall", "same", "odd"]
@@ -35,7 +35,7 @@ def test_clip_pixels(recorded, shape):
 def test_levels_lost_on_the_way_to_floats(recorded):
     levels = np.arange(256, dtype=np.uint8)
     picture = np.stack([levels] * 3, -1)[None]
-    for compat, expected in (("release", recorded["ref_roundtrip"]), (None, levels)):
-        unit = _to_unit(picture, compat)
+    for release, expected in ((True, recorded["ref_roundtrip"]), (False, levels)):
+        unit = to_unit(picture, release=release)
         found = np.round((unit.astype(np.float64) + 1) * 127.5)
         np.testing.assert_array_equal(found, np.stack([expected] * 3, -1)[None])
