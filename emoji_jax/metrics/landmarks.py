@@ -1,5 +1,7 @@
 """What a face does, as numbers, and how far they are from those of another."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float, Float64
 
@@ -23,6 +25,9 @@ STILL = {
     "gaze_across": 0.02,
     "gaze_up": 0.02,
 }
+
+THRESHOLD = 0.05
+"""Of `accuracy`, in distances between the eyes' outer corners: half a lid's opening."""
 
 
 def signals(landmarks: Landmarks) -> dict[str, Float64[np.ndarray, " F"]]:
@@ -77,14 +82,19 @@ def _gaze(points: Float64[np.ndarray, "F 478 2"]) -> Float64[np.ndarray, "2 F"]:
     return np.mean(found, axis=0)
 
 
+def distances(landmarks: Landmarks, truth: Landmarks) -> Float64[np.ndarray, "F _"]:
+    """Of each drawn landmark from the true one, in distances between the eyes' outer corners."""
+    outer = truth.pixels[:, [topology.RIGHT_EYE_CORNERS[0], topology.LEFT_EYE_CORNERS[1]]]
+    unit = np.linalg.norm(outer[:, 0] - outer[:, 1], axis=-1, keepdims=True)
+    return np.linalg.norm(landmarks.pixels - truth.pixels, axis=-1)[:, _EXPRESSION] / unit
+
+
 def error(landmarks: Landmarks, truth: Landmarks) -> Float64[np.ndarray, " F"]:
     """Mean distance of the drawn landmarks from the true ones, in distances between the eyes.
 
     The latter is that between the outer corners, in the truth.
     """
-    distance = np.linalg.norm(landmarks.pixels - truth.pixels, axis=-1)[:, _EXPRESSION].mean(1)
-    outer = truth.pixels[:, [topology.RIGHT_EYE_CORNERS[0], topology.LEFT_EYE_CORNERS[1]]]
-    return distance / np.linalg.norm(outer[:, 0] - outer[:, 1], axis=-1)
+    return distances(landmarks, truth).mean(1)
 
 
 def correlation(
@@ -102,3 +112,46 @@ def correlation(
     if signal.std() == 0:
         return 0.0
     return float(np.corrcoef(signal, driver)[0, 1])
+
+
+def accuracy(
+    landmarks: Landmarks, truth: Landmarks, threshold: float = THRESHOLD
+) -> Float64[np.ndarray, " F"]:
+    """Share of the drawn landmarks that are nearer to the true ones than a threshold.
+
+    Args:
+      landmarks: of the result.
+      truth: of what it should be.
+      threshold: in distances between the eyes' outer corners. The paper gives none.
+    """
+    return (distances(landmarks, truth) < threshold).mean(1)
+
+
+def expression_error(landmarks: Landmarks, truth: Landmarks) -> Float64[np.ndarray, " F"]:
+    """Mean absolute difference of the blendshape scores: 0 to 1."""
+    return np.abs(landmarks.blendshapes.astype(np.float64) - truth.blendshapes).mean(1)
+
+
+def pose_error(landmarks: Landmarks, truth: Landmarks) -> Float64[np.ndarray, " F"]:
+    """Angle between the heads' rotations, degrees: 0 to 180."""
+    a, b = (rotation(x.pose).astype(np.float64) for x in (landmarks, truth))
+    trace = np.einsum("fij,fij->f", a, b)
+    return np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+
+
+def gaze_error(landmarks: Landmarks, truth: Landmarks) -> Float64[np.ndarray, " F"]:
+    """How far the pupils are from where they should be in the eyes, in widths of the eye."""
+    return np.linalg.norm(_gaze(landmarks.pixels) - _gaze(truth.pixels), axis=0)
+
+
+def jitter(landmarks: Landmarks) -> Float64[np.ndarray, " F"]:
+    """How far the drawn landmarks are from the middle between the frames before and after.
+
+    In distances between the eyes' outer corners; 0 where they move evenly, NaN in the first and
+    in the last frame.
+    """
+    middle = dataclasses.replace(
+        landmarks[1:-1], points=(landmarks.points[:-2] + landmarks.points[2:]) / 2
+    )
+    inside = distances(middle, landmarks[1:-1]).mean(1)
+    return np.concatenate([[np.nan], inside, [np.nan]])[: len(landmarks)]
