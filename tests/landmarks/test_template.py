@@ -206,7 +206,7 @@ def text_pickle(module: str, name: str, rest: bytes = b"(tR.") -> bytes:
         text_pickle("numpy", "core"),
         text_pickle("numpy.core.multiarray", "fromfile"),
         text_pickle("numpy._core.multiarray", "fromstring"),
-        text_pickle("emoji_jax.landmarks.pickled", "read_objects"),
+        text_pickle("emoji_jax.pickled", "read_objects"),
     ],
 )
 def test_only_exact_names_are_known(tmp_path, payload):

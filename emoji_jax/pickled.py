@@ -9,6 +9,7 @@ take bytes from the file for pointers.
 import dataclasses
 import pathlib
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -74,10 +75,33 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _ALLOWED:
             # Named here and not only in the message: UserError passes through every handler below.
             raise UserError(
-                f"refused: it asks for {module}.{name}, which landmarks do not need and which "
-                "could run code"
+                f"refused: it asks for {module}.{name}, which arrays do not need and which could "
+                "run code"
             )
         return _ALLOWED[module, name]
+
+
+def read(path: pathlib.Path) -> Any:
+    """Reads dicts and lists of arrays and numbers.
+
+    Raises:
+      UserError: it can't be read, is damaged, or names anything but arrays.
+    """
+    try:
+        with path.open("rb") as file:
+            return _plain(_Unpickler(file).load())
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise UserError(f"{path} can't be read as arrays: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return to_array(value) if isinstance(value, _Array | _Scalar) else value
 
 
 def read_objects(path: pathlib.Path) -> list[Any]:
