@@ -4,7 +4,7 @@
 #   launch/local.sh tiny RUNS DATA EMOJI
 #
 # EMOJI holds the unpacked packages @lobehub/fluent-emoji-anim-1 and -3. The three datasets are
-# prepared in DATA, the three trainings run in RUNS, and RUNS/tiny is the checkpoint. The same
+# prepared in DATA, the four trainings run in RUNS, and RUNS/tiny is the checkpoint. The same
 # command goes on where it was stopped. Options of all trainings may follow: --config.data.workers=4
 set -euo pipefail
 
@@ -29,8 +29,13 @@ every=("--config.data.sources='$data/synthetic','$data/fluent','$data/avatars'"
 # Avatars change from picture to picture at once: they are no clips.
 clips=("--config.data.sources='$data/synthetic','$data/fluent'" --config.data.weights=0.6,0.4)
 python -m emoji_jax.train --config=configs/vae.py --workdir="$runs/vae" "${every[@]}" "$@"
+# What it encodes stays; what it decodes becomes sharper.
+python -m emoji_jax.train --config=configs/vae.py --workdir="$runs/decoder" "${every[@]}" \
+  --config.start="$runs/vae" "--config.train.trainable='vae.decoder.*','vae.post_quant_conv.*'" \
+  --config.train.steps=2000 --config.autoencoder.perceptual=1 \
+  --config.optimiser.learning_rate=6e-4 "$@"
 python -m emoji_jax.train --config=configs/tiny_stage1.py --workdir="$runs/stage1" "${every[@]}" \
-  --config.start="$runs/vae" "$@"
+  --config.start="$runs/decoder" "$@"
 python -m emoji_jax.train --config=configs/tiny_stage2.py --workdir="$runs/stage2" "${clips[@]}" \
   --config.start="$runs/stage1" "$@"
 python -m emoji_jax.export --workdir="$runs/stage2" --out="$runs/tiny" --dtype=bfloat16

@@ -93,6 +93,11 @@ class PreparedClip:
         return len(self._record["frames"])
 
     @property
+    def identity(self) -> str:
+        """Whom it shows."""
+        return self._record["identity"].decode()
+
+    @property
     def landmarks(self) -> Landmarks:
         """Of every frame."""
         return clips.decode_landmarks(self._record)

@@ -13,9 +13,6 @@ from emoji_jax.landmarks import Landmarks, topology
 from emoji_jax.metrics import onnx_graph
 
 WEIGHTS = "face_recognition_sface_2021dec_int8bq.onnx"
-NAME = "identity (SFace)"
-"""What stands in a table's heading; with ArcFace's weights it is `identity (FILE)`."""
-
 SIZE = 112
 # Where the eyes, the tip of the nose and the mouth's corners lie in the pictures that such
 # networks are trained on (arXiv 1801.07698), pixels.
@@ -30,6 +27,11 @@ PLACES = np.array(
 )
 _NOSE, _MOUTH = 1, (61, 291)
 _BATCH = 8
+
+
+def heading(weights: Path | None = None) -> str:
+    """What stands in a table's heading: which network says it."""
+    return f"identity ({weights.stem if weights else 'SFace'})"
 
 
 class Identity:
@@ -48,7 +50,6 @@ class Identity:
         function, found = onnx_graph.read(weights or assets.fetch(WEIGHTS))
         self._weights = jax.tree.map(jnp.asarray, found)
         self._function = jax.jit(function)
-        self.name = f"identity ({weights.name})" if weights else NAME
         # SFace takes levels and makes them fit itself; ArcFace takes -1 to 1.
         self._scale, self._shift = (1 / 127.5, -1.0) if weights else (1.0, 0.0)
 
