@@ -1,0 +1,136 @@
+"""What is measured: a checkpoint's results, those of baselines, and other people's."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.interpolate
+import scipy.ndimage
+from jaxtyping import Float64
+from PIL import Image
+
+from emoji_jax import animation
+from emoji_jax.animator import Animator
+from emoji_jax.bench.folder import Bench, Clip, Pair
+from emoji_jax.driver import MotionConfig
+from emoji_jax.errors import UserError
+from emoji_jax.framing import FramingConfig
+from emoji_jax.images import Picture
+from emoji_jax.landmarks import Landmarks
+from emoji_jax.landmarks.alignment import Alignment
+from emoji_jax.sampling import SamplerConfig
+from emoji_jax.video import open_video
+
+_SUFFIXES = (".webp", ".mp4", ".gif", ".mov", ".mkv", ".webm", "")
+# Around the picture: what lies there stays.
+_BORDER = np.array(
+    [(x, y) for x in (0.0, 0.5, 1.0) for y in (0.0, 0.5, 1.0) if (x, y) != (0.5, 0.5)]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A pair with its pictures and landmarks.
+
+    Attributes:
+      pair: who by whom.
+      portrait: the picture to animate.
+      face: its landmarks.
+      driver: landmarks of the clip's first frame and of all that are measured.
+      truth: the frames that should come out, where they are known.
+    """
+
+    pair: Pair
+    portrait: Picture
+    face: Landmarks
+    driver: Landmarks
+    truth: Clip | None
+
+    @property
+    def moving(self) -> MotionConfig:
+        """How the motion is transferred: a person's own first frame is the one at rest."""
+        return MotionConfig(neutral=0 if self.pair.kind == "self" else "auto")
+
+    @property
+    def wanted(self) -> Float64[np.ndarray, "F 478 2"]:
+        """Where the landmarks should be, pixels; the paper's "input landmarks"."""
+        neutral = self.moving.neutral
+        aligned = Alignment(self.face, self.driver, neutral=neutral)
+        return aligned[np.arange(1, len(self.driver))]
+
+
+def repeat(task: Task) -> Clip:
+    """The portrait, as often as there are frames: what doing nothing measures."""
+    return np.repeat(task.portrait[None], len(task.driver) - 1, 0)
+
+
+def warp(task: Task) -> Clip:
+    """The portrait's pixels moved with the landmarks, between them linearly, by triangles."""
+    height, width = task.portrait.shape[:2]
+    border = _BORDER * [width, height]
+    source = np.concatenate([task.face.pixels[0], border])
+    y, x = np.mgrid[:height, :width] + 0.5
+    frames = []
+    for points in task.wanted:
+        target = np.concatenate([points, border])
+        back = scipy.interpolate.LinearNDInterpolator(target, source)(x, y)
+        # Outside of all triangles nothing moves.
+        back = np.where(np.isnan(back), np.stack([x, y], -1), back) - 0.5
+        channels = [
+            scipy.ndimage.map_coordinates(c, [back[..., 1], back[..., 0]], order=1, mode="nearest")
+            for c in task.portrait.transpose(2, 0, 1).astype(np.float32)
+        ]
+        frames.append(np.round(np.stack(channels, -1)).astype(np.uint8))
+    return np.stack(frames)
+
+
+BASELINES: dict[str, Callable[[Task], Clip]] = {"repeated portrait": repeat, "warp": warp}
+
+
+def animate(
+    animator: Animator, tasks: Sequence[Task], sampler: SamplerConfig, size: int
+) -> Iterator[Clip]:
+    """What a checkpoint makes of some tasks, at the benchmark's size."""
+    whole = FramingConfig(mode="letterbox", paste=False)
+    animations = [
+        animator(
+            task.portrait,
+            task.driver,
+            ref_landmarks=task.face,
+            sampler=sampler,
+            moving=task.moving,
+            framing=whole,
+        )
+        for task in tasks
+    ]
+    latents = animation.denoise([a.actors[0] for a in animations])
+    for one, own in zip(animations, latents, strict=True):
+        frames = list(one.frames(own[None]))[1:]  # the first shows the portrait as it is
+        yield np.stack([_resized(frame, size) for frame in frames])
+
+
+def _resized(frame: Picture, size: int) -> Picture:
+    if frame.shape[:2] == (size, size):
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def others(folder: Path, bench: Bench, pair: Pair) -> Clip:
+    """A result of somebody else: a video or a folder of frames with the pair's name.
+
+    Raises:
+      UserError: missing, or with another number of frames.
+    """
+    found = [p for s in _SUFFIXES if (p := folder / f"{pair.name}{s}").exists()]
+    if not found:
+        raise UserError(f"{folder} has no result {pair.name}, as a video or a folder of frames")
+    frames = np.stack([frame for frame, _ in open_video(found[0])])
+    if len(frames) == bench.frames + 1:  # with the first frame, which is not measured
+        frames = frames[1:]
+    if len(frames) != bench.frames:
+        raise UserError(
+            f"{found[0]} has {len(frames)} frames; expected {bench.frames}, or one more with the "
+            "driver's first frame"
+        )
+    return np.stack([_resized(frame, bench.size) for frame in frames])

@@ -1,0 +1,135 @@
+"""A user study: one page that asks people, and what they answered (table 1's last columns)."""
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from emoji_jax.bench.folder import Clip, Pair
+from emoji_jax.errors import UserError
+from emoji_jax.images import Picture
+
+QUESTIONS = {
+    "expression": "Which follows the expression of the driving video best?",
+    "identity": "In which is the face most like the portrait?",
+    "overall": "Which is the best video?",
+}
+_FORMAT = "emoji_jax study 1"
+
+
+def page(
+    title: str,
+    cases: Sequence[tuple[Pair, Picture, Clip, Mapping[str, Clip]]],
+    seed: int,
+    checksum: str,
+) -> str:
+    """One file that works without a network: clips side by side, unnamed and in random order.
+
+    Args:
+      title: of the page.
+      cases: of each pair its portrait, its driver, and each method's result.
+      seed: of the order of methods, which is another in each case and for each visitor.
+      checksum: of the benchmark, for the answers.
+    """
+    methods = sorted({method for *_, results in cases for method in results})
+    if len(methods) < 2:
+        raise UserError(f"a study compares methods, and there is {methods or 'none'}")
+    told = [
+        {
+            "pair": pair.name,
+            "portrait": _data([portrait]),
+            "driver": _data(driver),
+            # Numbers, not names: who looks into the page's source learns little.
+            "clips": [_data(results[method]) for method in methods],
+        }
+        for pair, portrait, driver, results in cases
+    ]
+    filled = {
+        "format": _FORMAT,
+        "bench": checksum,
+        "methods": [base64.b64encode(m.encode()).decode() for m in methods],
+        "questions": QUESTIONS,
+        "seed": seed,
+        "cases": told,
+    }
+    # "</" would end the script.
+    data = json.dumps(filled).replace("</", "<\\/")
+    page = Path(__file__).with_name("study.html").read_text()
+    return page.replace("TITLE", html.escape(title)).replace('"DATA"', data)
+
+
+def _data(frames: Sequence[Picture] | Clip) -> str:
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    file = io.BytesIO()
+    first.save(file, "WEBP", save_all=True, append_images=rest, duration=80, loop=0, quality=85)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def aggregate(files: Sequence[Path]) -> dict[str, Any]:
+    """Mean ranks by method and question, 1 the best, with 95 % intervals over people's answers.
+
+    Raises:
+      UserError: a file that no study's page made, or answers of different studies.
+    """
+    answers = [_read(file) for file in files]
+    studies = {(answer["bench"], tuple(answer["methods"])) for answer in answers}
+    if len(studies) != 1:
+        raise UserError(
+            f"the {len(files)} files are answers of {len(studies)} studies; expected one"
+        )
+    methods = answers[0]["methods"]
+    ranks: dict[str, dict[str, list[float]]] = {m: {q: [] for q in QUESTIONS} for m in methods}
+    for answer in answers:
+        for case in answer["answers"]:
+            for method, rank in case["ranks"].items():
+                ranks[method][case["question"]].append(rank)
+    rng = np.random.default_rng(0)
+    means: dict[str, dict[str, Any]] = {}
+    for method, by_question in ranks.items():
+        means[method] = {}
+        for question, found in by_question.items():
+            if not found:
+                continue
+            draws = np.array(found)[rng.integers(len(found), size=(1000, len(found)))].mean(1)
+            low, high = np.quantile(draws, [0.025, 0.975])
+            means[method][question] = {
+                "rank": float(np.mean(found)),
+                "low": float(low),
+                "high": float(high),
+                "answers": len(found),
+            }
+    return {"bench": answers[0]["bench"], "people": len(files), "ranks": means}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(file.read_text())
+        assert told["format"] == _FORMAT
+        methods = told["methods"]
+        for case in told["answers"]:
+            assert case["question"] in QUESTIONS
+            assert sorted(case["ranks"]) == sorted(methods)
+            assert sorted(case["ranks"].values()) == list(range(1, len(methods) + 1))
+    except OSError as error:
+        raise UserError(f"{file} can't be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+        raise UserError(f"{file} holds no answers of a study") from None
+    return told
+
+
+def table(found: Mapping[str, Any]) -> list[list[str]]:
+    """Head and rows, as `report.markdown` takes them."""
+    lines = [["method", *(f"{question} ↓" for question in QUESTIONS)]]
+    for method, by_question in found["ranks"].items():
+        cells = [
+            f"{v['rank']:.2f} ({v['low']:.2f} to {v['high']:.2f})" if v else "-"
+            for v in (by_question.get(question) for question in QUESTIONS)
+        ]
+        lines.append([method, *cells])
+    return lines
