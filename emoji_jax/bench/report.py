@@ -146,7 +146,9 @@ def page(
 ) -> str:
     """`report.html`: one file with tables, curves, and a strip of pictures for some pairs."""
     parts = [f"<h1>{html.escape(told['benchmark'])}</h1>"]
-    parts += [f"<p>{html.escape(line.strip('*'))}</p>" for line in _remarks(told)]
+    parts += [
+        f"<p>{html.escape(line.replace('*', '').replace('`', ''))}</p>" for line in _remarks(told)
+    ]
     for kind, name in (("self", "Self-reenactment"), ("cross", "Cross-reenactment")):
         parts += [f"<h2>{name}</h2>", _table(table(measured, columns, kind))]
         parts.append(_curves(measured, kind))
