@@ -146,7 +146,8 @@ def page(
 ) -> str:
     """`report.html`: one file with tables, curves, and a strip of pictures for some pairs."""
     parts = [f"<h1>{html.escape(told['benchmark'])}</h1>"]
-    parts += [
+    plain = (line.replace("*", "").replace("`", "") for line in _remarks(told))
+    parts += [f"<p>{html.escape(line)}</p>" for line in plain]
         f"<p>{html.escape(line.replace('*', '').replace('`', ''))}</p>" for line in _remarks(told)
     ]
     for kind, name in (("self", "Self-reenactment"), ("cross", "Cross-reenactment")):
