@@ -148,8 +148,6 @@ def page(
     parts = [f"<h1>{html.escape(told['benchmark'])}</h1>"]
     plain = (line.replace("*", "").replace("`", "") for line in _remarks(told))
     parts += [f"<p>{html.escape(line)}</p>" for line in plain]
-        f"<p>{html.escape(line.replace('*', '').replace('`', ''))}</p>" for line in _remarks(told)
-    ]
     for kind, name in (("self", "Self-reenactment"), ("cross", "Cross-reenactment")):
         parts += [f"<h2>{name}</h2>", _table(table(measured, columns, kind))]
         parts.append(_curves(measured, kind))
