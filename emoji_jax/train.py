@@ -24,8 +24,9 @@ def main() -> None:
 
     if not _WORKDIR.value:
         raise UserError("give --workdir, a folder for what the run writes")
-    Run(_CONFIG.value, Path(_WORKDIR.value)).train()
-    print(f"{_WORKDIR.value}: done")
+    step = Run(_CONFIG.value, Path(_WORKDIR.value)).train()
+    whole = step >= _CONFIG.value.train.steps
+    print(f"{_WORKDIR.value}: " + ("done" if whole else f"stopped after step {step}, and saved"))
 
 
 if __name__ == "__main__":

@@ -28,14 +28,16 @@ every=("--config.data.sources='$data/synthetic','$data/fluent','$data/avatars'"
   --config.data.weights=0.5,0.3,0.2)
 # Avatars change from picture to picture at once: they are no clips.
 clips=("--config.data.sources='$data/synthetic','$data/fluent'" --config.data.weights=0.6,0.4)
-python -m emoji_jax.train --config=configs/vae.py --workdir="$runs/vae" "${every[@]}" "$@"
+train() { # NAME CONFIG OPTION...: a run that was stopped has no weights, and nothing may follow
+  python -m emoji_jax.train --workdir="$runs/$1" --config="configs/$2.py" "${@:3}"
+  [[ -e $runs/$1/weights/config.json ]] || exit 1
+}
+
+train vae vae "${every[@]}" "$@"
 # What it encodes stays; what it decodes becomes sharper.
-python -m emoji_jax.train --config=configs/vae.py --workdir="$runs/decoder" "${every[@]}" \
-  --config.start="$runs/vae" "--config.train.trainable='vae.decoder.*','vae.post_quant_conv.*'" \
-  --config.train.steps=2000 --config.autoencoder.perceptual=1 \
-  --config.optimiser.learning_rate=6e-4 "$@"
-python -m emoji_jax.train --config=configs/tiny_stage1.py --workdir="$runs/stage1" "${every[@]}" \
-  --config.start="$runs/decoder" "$@"
-python -m emoji_jax.train --config=configs/tiny_stage2.py --workdir="$runs/stage2" "${clips[@]}" \
-  --config.start="$runs/stage1" "$@"
+train decoder vae "${every[@]}" --config.start="$runs/vae" \
+  "--config.train.trainable='vae.decoder.*','vae.post_quant_conv.*'" --config.train.steps=2000 \
+  --config.autoencoder.perceptual=1 --config.optimiser.learning_rate=6e-4 "$@"
+train stage1 tiny_stage1 "${every[@]}" --config.start="$runs/decoder" "$@"
+train stage2 tiny_stage2 "${clips[@]}" --config.start="$runs/stage1" "$@"
 python -m emoji_jax.export --workdir="$runs/stage2" --out="$runs/tiny" --dtype=bfloat16

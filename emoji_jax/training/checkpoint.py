@@ -17,6 +17,12 @@ from emoji_jax.training.state import Parameters, TrainState
 _MARGIN = 1.1
 
 
+def begun(workdir: Path) -> bool:
+    """Whether a run has saved anything there."""
+    saved = (workdir / "checkpoints").glob("*")
+    return any(folder.name.isdigit() for folder in saved)  # unfinished ones have other names
+
+
 class RunCheckpoints:
     """The checkpoints under `workdir`, and its frozen parameters, which are written once.
 

@@ -31,7 +31,7 @@ from emoji_jax.training import (
     start,
     step,
 )
-from emoji_jax.training.checkpoint import RunCheckpoints
+from emoji_jax.training.checkpoint import RunCheckpoints, begun
 from emoji_jax.training.logs import Log, Speed
 from emoji_jax.training.state import TrainState, create, learning_rate
 from emoji_jax.training.validation import Validation
@@ -67,6 +67,10 @@ def task(config: settings.Config) -> Task:
     return Task(Emoji, loss, picture)
 
 
+# A step's number, what it measured and what it saw.
+Done = tuple[int, step.Metrics, HostBatch]
+
+
 class Run:
     """One training run, in all processes.
 
@@ -82,7 +86,8 @@ class Run:
         settings.check(config)
         self.config, self.workdir = config, workdir
         self.task = task(config)
-        before = settings.noted(workdir)
+        # What a run noted that came to nothing may be the mistake that ended it.
+        before = settings.noted(workdir) if begun(workdir) else None
         if before is None:
             self.cfg = start.adopt(settings.model_config(config), config.start)
         else:
@@ -125,12 +130,18 @@ class Run:
     @functools.cached_property
     def validation(self) -> Validation:
         """Measures the run on held-out clips."""
-        log = self.config.log
-        batch = pipeline.PipelineConfig(
-            self.config.train.batch_size, self.config.seed, shuffle=False
-        )
-        wanted = log.validation_batches if log.validate else min(1, log.grids)
-        batches = itertools.islice(self._batches("validation", batch), wanted) if wanted else ()
+        log, config_batch = self.config.log, self.config.train.batch_size
+        batch = pipeline.PipelineConfig(config_batch, self.config.seed, shuffle=False)
+        wanted = log.validation_batches if log.validate else 1
+        share = config_batch // jax.process_count()
+        # A short one at the end fits neither devices nor other processes.
+        whole = (b for b in self._batches("validation", batch) if len(b["clip"]) == share)
+        batches = list(itertools.islice(whole, wanted))
+        if not batches:
+            raise UserError(
+                f"data.sources have less than a batch of {config_batch} clips for validation; "
+                "expected more, or log.validate=0 and log.grids=0"
+            )
         graph, shapes = self._abstract
         programs = Programs(self.cfg, graph, shapes)
         return Validation(self.objective, programs, shapes, self.task.picture, batches, self.mesh)
@@ -163,6 +174,9 @@ class Run:
         """The state to begin with: of the newest checkpoint, or before the first step."""
         # Made first: they tell of missing data and of bad patterns before anything is read.
         iterator, shapes = self.iterator, self.shapes()
+        log = self.config.log
+        if log.validate or log.grids or self.task.kind is not Emoji:  # see `finished`
+            _ = self.validation
         if self.checkpoints.steps():
             return self.checkpoints.restore(shapes, iterator)
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
@@ -194,8 +208,11 @@ class Run:
             ),
         )
 
-    def train(self) -> None:
+    def train(self) -> int:
         """Steps until there are enough, or SIGTERM; saves in either case.
+
+        Returns:
+          The step that it came to.
 
         Raises:
           UserError: the loss is no number, the input fails, or nothing can be written.
@@ -219,6 +236,7 @@ class Run:
             self._close()
         finally:
             signal.signal(signal.SIGTERM, before)
+        return int(state.step)
 
     def _close(self) -> None:
         self.iterator.close()  # or its workers complain
@@ -249,7 +267,7 @@ class Run:
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
         for number in range(int(state.step) + 1, train.steps + 1):
-            batch = self._next_batch(number, state)
+            batch = self._next_batch(number, state, unchecked)
             placed = sharding.place_batch(batch, self.mesh)
             speed = speed or Speed(self._flops(state, placed, key))
             state, metrics = update(state, placed, key)
@@ -279,10 +297,11 @@ class Run:
                 break
         return state
 
-    def _next_batch(self, number: int, state: TrainState) -> HostBatch:
+    def _next_batch(self, number: int, state: TrainState, unchecked: Done | None) -> HostBatch:
         try:
             return next(self.iterator)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # whatever readers, decoders and disks may raise
+            self._check(unchecked)
             if number - 1 not in (0, *self.checkpoints.steps()):
                 self.checkpoints.save(state, self.iterator, None)
                 self.checkpoints.wait()
@@ -292,7 +311,7 @@ class Run:
                 "from where the same command goes on"
             ) from None
 
-    def _check(self, done: tuple[int, step.Metrics, HostBatch] | None) -> None:
+    def _check(self, done: Done | None) -> None:
         """Raises a UserError if a step's loss or gradient was no number."""
         if done is None:
             return

@@ -52,6 +52,7 @@ def check(config: Config) -> None:
         "checkpoint.every",
         "checkpoint.keep",
         "log.every",
+        "log.validation_batches",
         "data.synthetic_clips",
         "data.synthetic_frames",
     )

@@ -34,7 +34,8 @@ def parameters(
     """Parameters by dotted name, on the host.
 
     A network that a folder has must be there as a whole, with two exceptions: motion modules may
-    be missing, which stage 2 adds, and the UNet may take fewer input channels.
+    be missing, which stage 2 adds, or be left out, for stage 1; and the UNet may take fewer input
+    channels.
 
     Raises:
       UserError: a folder has no checkpoint, or one that does not fit.
@@ -61,6 +62,8 @@ def _network(folder: Path, network: str, initial: dict[str, np.ndarray]) -> dict
     if not any(".motion_modules." in name for name in stored):
         wanted = {name: x for name, x in wanted.items() if ".motion_modules." not in name}
     shapes = {name: x.shape for name, x in wanted.items()}
+    unwanted = {n: s for n, s in stored.items() if ".motion_modules." in n and n not in wanted}
+    shapes |= unwanted
     extra = 0
     if _WIDENED in shapes and _WIDENED in stored:
         extra = shapes[_WIDENED][2] - stored[_WIDENED][2]
@@ -70,6 +73,7 @@ def _network(folder: Path, network: str, initial: dict[str, np.ndarray]) -> dict
     targets = {n[prefix:]: jax.ShapeDtypeStruct(s, np.float32) for n, s in shapes.items()}
     loaded = checkpoint.restore(folder / network, targets)
     arrays = {f"{network}.{name}": np.asarray(x) for name, x in loaded.items()}
+    arrays = {name: x for name, x in arrays.items() if name not in unwanted}
     if extra > 0:
         arrays[_WIDENED] = np.pad(arrays[_WIDENED], ((0, 0), (0, 0), (0, extra), (0, 0)))
     return arrays

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoji_jax import ablate, assets
-from emoji_jax.bench import report, study
+from emoji_jax import assets
+from emoji_jax.bench import ablation, report, study
 from emoji_jax.bench.build import BenchConfig, write
 from emoji_jax.data import synthetic
 from emoji_jax.errors import UserError
@@ -162,9 +162,9 @@ def test_means_know_their_bounds():
 
 
 def test_ablations_are_compared_by_sign():
-    ours = dict(zip(ablate.COLUMNS, (0.03, 0.8, 0.1, 90.0, 0.7, 20.0, 0.4), strict=True))
+    ours = dict(zip(ablation.COLUMNS, (0.03, 0.8, 0.1, 90.0, 0.7, 20.0, 0.4), strict=True))
     worse = ours | {"L1": 0.04, "SSIM": 0.9, "quality": 30.0}
-    head, full, row = ablate.table({ablate.FULL: ours, "no_pupils": worse})
+    head, full, row = ablation.table({ablation.FULL: ours, "no_pupils": worse})
     assert full[1] == "0.03 , 0.029 " and head[0] == "row"
     assert row[1].endswith("0.04 worse, 0.035 worse ✓") and row[2].endswith("worse ✗")
     assert row[6].startswith("30 worse, 61.436 worse ✓")  # BRISQUE: less is better

@@ -1,7 +1,7 @@
 """Whole runs with small networks: stages, resuming, stopping, mistakes."""
 
 import contextlib
-import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -112,6 +112,42 @@ def test_stage_2_trains_motion_modules_and_nothing_else(stage1, tmp_path):
         np.testing.assert_array_equal(after.frozen[f"unet.{name}"], x)
     model = checkpoint.load(tmp_path / "stage2")[0]
     assert model.unet.motion and model.frames == 4
+
+
+def test_stage_1_leaves_motion_modules_out(weights, tmp_path):
+    # As converted weights have them.
+    config = small.get_config("stage1")
+    config.start = (str(weights),)
+    assert any(".motion_modules." in name for name in checkpoint.shapes(weights / "unet"))
+    state = Run(config, tmp_path / "run").state()
+    assert not any(".motion_modules." in name for name in state.best)
+    stored = _network(weights, "unet")
+    name = "conv_out.kernel"
+    np.testing.assert_array_equal(np.asarray(state.best[f"unet.{name}"]), stored[name])
+
+
+def test_a_mistake_before_the_first_checkpoint_leaves_nothing(vae, tmp_path):
+    config = small.get_config("stage1")
+    config.start = (str(tmp_path / "not yet"),)
+    (tmp_path / "not yet").mkdir()
+    with pytest.raises(UserError, match="is no checkpoint"):
+        Run(config, tmp_path / "run").state()
+    config.optimiser.learning_rate = 3e-4
+    config.start = (str(vae),)
+    expected = checkpoint.read_config(checkpoint.find(vae)).vae
+    assert Run(config, tmp_path / "run").cfg.vae == expected
+
+
+def test_too_few_clips_to_validate_are_told_at_once(tmp_path):
+    config = small.get_config("vae")
+    config.data.synthetic_clips, config.log.validate = 4, 2
+    with pytest.raises(UserError, match="less than a batch of 8 clips for validation"):
+        Run(config, tmp_path / "run").train()
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    config.log.validate = 0
+    config.train.steps = 1
+    with pytest.raises(UserError, match="less than a batch"):  # that says how wide latents are
+        Run(config, tmp_path / "run").train()
 
 
 def test_going_on_is_as_if_never_stopped(stage1, tmp_path):
@@ -340,8 +376,10 @@ def test_there_is_an_ablation_for_every_row_of_table_2():
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablations_train_and_resume(tmp_path, name, stage):
     path = config_file.folder() / "ablations" / f"{name}.py"
-    loader = importlib.machinery.SourceFileLoader(name, str(path))
-    config = small.shrink(loader.load_module().get_config(stage), stage)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = small.shrink(module.get_config(stage), stage)
     plain = small.get_config(stage).to_dict()
     changed = [
         (section, option)
