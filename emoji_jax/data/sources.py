@@ -212,6 +212,15 @@ class Mixture:
         return self.sources[number][place]
 
 
+def name(source: Source, index: int) -> str:
+    """What a clip of a source is called in messages: its dataset, and its number there."""
+    if isinstance(source, Mixture):
+        number, place = source.locate(index)
+        return name(source.sources[number], place)
+    kind = source.directory.name if isinstance(source, Prepared) else "synthetic"
+    return f"{kind} {index}"
+
+
 def check_encoded(source: Source, networks: Callable[[], EncodedConfig]) -> None:
     """Raises a UserError if clips of a source were encoded by other networks than these.
 

@@ -105,4 +105,7 @@ def _blurred(x: Array) -> Array:
 
 
 def _normalised(x: Array) -> Array:
-    return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-10)
+    # The gradient of a root at zero is no number, and there are pixels where no feature is on.
+    square = jnp.sum(jnp.square(x), -1, keepdims=True)
+    norm = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    return x / (norm + 1e-10)

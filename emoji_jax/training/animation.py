@@ -30,7 +30,7 @@ class AnimationConfig:
       expression_mask: whether eq. 1 has M_e (table 2: without it).
       face_mask: whether eq. 1 has M_f (table 2: without it).
       min_snr: gamma of min-SNR weighting of both losses; 0 weights all timesteps alike.
-      noise_offset: standard deviation of noise that is the same all over a frame.
+      noise_offset: standard deviation of noise that is the same all over a sample.
       drop: samples that see no portrait, as a fraction, for guidance.
       known: without motion modules, the fraction of frames that are given.
       ends_known: with them, the fraction of clips whose first and last frames are given (3.3).
@@ -128,7 +128,8 @@ def loss(
         x0, known, *masks = (rearrange(x, "b f ... -> (b f) 1 ...") for x in (x0, known, *masks))
     t = jax.random.randint(next(keys), (len(x0),), 0, diffusion.TRAIN_STEPS)
     eps = jax.random.normal(next(keys), x0.shape)
-    eps += cfg.noise_offset * jax.random.normal(next(keys), (*x0.shape[:2], 1, 1, x0.shape[-1]))
+    # The same in all frames of a clip: it must not teach motion modules to take out flicker.
+    eps += cfg.noise_offset * jax.random.normal(next(keys), (len(x0), 1, 1, 1, x0.shape[-1]))
     x_t = jnp.asarray(diffusion.add_noise(schedule, x0, eps, t))
     v = jnp.asarray(diffusion.velocity(schedule, x0, eps, t))
     predicted = model.unet(_inputs(model, x_t, x0, known), t, conditions)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from emoji_jax.training import (
     animation,
     autoencoder,
     export,
+    flops,
     grids,
     settings,
     sharding,
@@ -77,12 +78,18 @@ class Run:
     Args:
       config: as `configs/base.py` has it.
       workdir: what is written goes here; if there is a run already, it is gone on with.
+      devices: where, by default on all.
 
     Raises:
       UserError: a setting that can't be, missing data or weights, or another run's `workdir`.
     """
 
-    def __init__(self, config: settings.Config, workdir: Path):
+    def __init__(
+        self,
+        config: settings.Config,
+        workdir: Path,
+        devices: Sequence[jax.Device] | None = None,
+    ):
         settings.check(config)
         self.config, self.workdir = config, workdir
         self.task = task(config)
@@ -93,25 +100,26 @@ class Run:
         else:
             settings.check_same(config, before[0], workdir)
             self.cfg = before[1]
-        self.mesh = sharding.mesh(config.mesh.fsdp)
+        self.mesh = sharding.mesh(config.mesh.fsdp, devices)
         sharding.check_batch(config.train.batch_size, config.train.accumulate, self.mesh)
         self.optimiser = settings.optimiser(config)
         workdir.mkdir(parents=True, exist_ok=True)
-        settings.note(config, self.cfg, workdir)
         self.checkpoints = RunCheckpoints(workdir, config.checkpoint.keep)
         self._told_to_stop = False
 
     @classmethod
     def of(cls, workdir: Path) -> "Run":
-        """The run that is in a folder, with the options that it was given.
+        """The run that is in a folder, with the options that it was given, on one device.
 
         Raises:
           UserError: there is none.
         """
         found = settings.noted(workdir)
-        if found is None:
-            raise UserError(f"{workdir} has no training run")
-        return cls(found[0], workdir)
+        if found is None or not begun(workdir):
+            raise UserError(f"{workdir} has no training run that has saved anything")
+        config = found[0]
+        config.mesh.fsdp = 1
+        return cls(config, workdir, jax.local_devices()[:1])
 
     def _batches(self, split: str, cfg: pipeline.PipelineConfig) -> Any:
         return pipeline.batches(
@@ -130,18 +138,11 @@ class Run:
     @functools.cached_property
     def validation(self) -> Validation:
         """Measures the run on held-out clips."""
-        log, config_batch = self.config.log, self.config.train.batch_size
-        batch = pipeline.PipelineConfig(config_batch, self.config.seed, shuffle=False)
+        log = self.config.log
+        # Shuffled, the same way every time: clips of one person lie together.
+        batch = pipeline.PipelineConfig(self.config.train.batch_size, self.config.seed)
         wanted = log.validation_batches if log.validate else 1
-        share = config_batch // jax.process_count()
-        # A short one at the end fits neither devices nor other processes.
-        whole = (b for b in self._batches("validation", batch) if len(b["clip"]) == share)
-        batches = list(itertools.islice(whole, wanted))
-        if not batches:
-            raise UserError(
-                f"data.sources have less than a batch of {config_batch} clips for validation; "
-                "expected more, or log.validate=0 and log.grids=0"
-            )
+        batches = list(itertools.islice(self._batches("validation", batch), wanted))
         graph, shapes = self._abstract
         programs = Programs(self.cfg, graph, shapes)
         return Validation(self.objective, programs, shapes, self.task.picture, batches, self.mesh)
@@ -177,6 +178,7 @@ class Run:
         log = self.config.log
         if log.validate or log.grids or self.task.kind is not Emoji:  # see `finished`
             _ = self.validation
+        settings.note(self.config, self.cfg, self.workdir)
         if self.checkpoints.steps():
             return self.checkpoints.restore(shapes, iterator)
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
@@ -275,15 +277,19 @@ class Run:
             self._check(unchecked)
             unchecked = (number, metrics, batch)
             stop = self._told_to_stop or self.checkpoints.reached_preemption(number)
-            save = stop or number == train.steps or number % self.config.checkpoint.every == 0
             validate = bool(every.validate) and number % every.validate == 0
+            # The best one can only be kept if every one that is measured is saved.
+            save = stop or validate or number == train.steps
+            save = save or number % self.config.checkpoint.every == 0
             draw = bool(every.grids) and number % every.grids == 0
             told = {}
-            if number % every.every == 0:
-                told = {**_numbers(metrics), "lr": float(rate(number - 1)), **speed(number)}
-            if save or validate or draw:
+            tell = number % every.every == 0
+            if tell or save or draw:
                 self._check(unchecked)
-                told |= self.validation(state) if validate else {}
+            if tell:
+                told = {**_numbers(metrics), "lr": float(rate(number - 1)), **speed(number)}
+            if validate:
+                told |= self.validation(state)
             if told:
                 self.log.write(number, told)
             if draw:
@@ -291,7 +297,7 @@ class Run:
                 self.log.picture(number, "validation", picture)
             if save:
                 self.checkpoints.save(state, self.iterator, told if validate else None)
-            if save or validate or draw:
+            if save or draw:
                 speed.skip(number)
             if stop:
                 break
@@ -319,27 +325,29 @@ class Run:
         values = {name: float(metrics[name]) for name in ("loss", "grad_norm")}
         if np.isfinite(list(values.values())).all():
             return
-        clips, examples = batch["clip"], np.asarray(metrics["examples"])
-        ours = examples.reshape(jax.process_count(), -1)[jax.process_index()]
-        bad = clips[~np.isfinite(ours)] if not np.isfinite(ours).all() else clips
+        clips, finite = batch["clip"], np.isfinite(sharding.local(metrics["examples"]))
+        bad = clips[~finite] if not finite.all() else clips
+        source = settings.source(self.config, self.cfg, "train")
+        names = ", ".join(sources.name(source, int(i)) for i in bad[:16])
         told = " and ".join(f"{name} {value}" for name, value in values.items())
         saved = self.checkpoints.steps()
         raise UserError(
-            f"step {number}: {told}, of clips {', '.join(map(str, bad[:16]))}; "
+            f"step {number}: {told}, of clips {names}; "
             + (f"the last good checkpoint is step {saved[-1]}" if saved else "nothing is saved yet")
         )
 
     def _flops(self, state: TrainState, batch: step.Batch, key: jax.Array) -> float:
         """Arithmetic of a step, without what is recomputed to save memory."""
-        compute = settings.compute(self.config, remat=False)
+        # Attention as products that can be counted; nothing of this is run.
+        compute = dataclasses.replace(settings.compute(self.config, remat=False), attention="xla")
         graph, shapes = abstract(self.cfg, compute, self.task.kind)
         parts = self.config.train.accumulate
         part = {
             name: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype)
             for name, x in batch.items()
         }
-        function = step.objective(graph, shapes, self.task.loss)
-        return parts * step.flops(function, state.trained, state.frozen, part, key)
+        function = jax.value_and_grad(step.objective(graph, shapes, self.task.loss), has_aux=True)
+        return parts * flops.count(function, state.trained, state.frozen, part, key)
 
 
 def _numbers(metrics: step.Metrics) -> dict[str, float]:

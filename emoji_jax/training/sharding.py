@@ -1,6 +1,6 @@
 """Which device holds what: a mesh of data x fsdp, and one rule for parameters by their shape."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,21 +15,25 @@ BATCH = PartitionSpec(("data", "fsdp"))
 _SMALLEST = 2**14
 
 
-def mesh(fsdp: int = 1) -> Mesh:
-    """All devices of all processes.
+def mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices as a mesh.
 
     Args:
       fsdp: over how many devices parameters are divided; 1 gives every device all of them.
+      devices: which, by default all of all processes.
 
     Raises:
       UserError: not a divisor of the number of devices.
     """
-    devices = jax.device_count()
-    if fsdp < 1 or devices % fsdp:
-        raise UserError(f"mesh.fsdp is {fsdp}; expected a divisor of the {devices} devices")
+    devices = jax.devices() if devices is None else devices
+    if fsdp < 1 or len(devices) % fsdp:
+        raise UserError(f"mesh.fsdp is {fsdp}; expected a divisor of the {len(devices)} devices")
     # Auto: models don't speak of shardings.
     return jax.make_mesh(
-        (devices // fsdp, fsdp), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2
+        (len(devices) // fsdp, fsdp),
+        ("data", "fsdp"),
+        axis_types=(jax.sharding.AxisType.Auto,) * 2,
+        devices=devices,
     )
 
 
@@ -68,6 +72,12 @@ def place_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Ar
         for name, x in batch.items()
         if name != "clip"
     }
+
+
+def local(x: jax.Array) -> np.ndarray:
+    """This process's part of an array that is divided like a batch, in the batch's order."""
+    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
 
 
 def check_batch(batch: int, accumulate: int, mesh: Mesh) -> None:

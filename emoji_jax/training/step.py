@@ -100,6 +100,10 @@ def make(
             state.trained, state.frozen, batch, jax.random.fold_in(key, state.step)
         )
         metrics["grad_norm"] = optax.tree.norm(grads)
+        # In the order of the batch, so that every process finds its own.
+        metrics["examples"] = jax.lax.with_sharding_constraint(
+            metrics["examples"], NamedSharding(mesh, sharding.BATCH)
+        )
         after = advance(state, grads, cfg, steps)
         placed = jax.tree.map(
             jax.lax.with_sharding_constraint, after, sharding.of_tree(after, mesh)
@@ -107,13 +111,3 @@ def make(
         return placed, metrics
 
     return jax.jit(step, donate_argnums=0)
-
-
-def flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Arithmetic of a loss and its gradient as written, before the compiler changes it.
-
-    What is recomputed to save memory must not be counted: pass a function without it.
-    """
-    lowered = jax.jit(jax.value_and_grad(function, has_aux=True)).lower(*arguments)
-    analysis: Any = lowered.cost_analysis()
-    return float((analysis or {}).get("flops", 0.0))

@@ -40,13 +40,13 @@ class Validation:
     ):
         self._function = jax.jit(objective)
         self._programs, self._shapes, self._picture = programs, shapes, picture
-        self._batches, self._mesh = list(batches), mesh
+        self.batches, self._mesh = list(batches), mesh
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """Means over all batches, as `validation_NAME`."""
         found: dict[str, list[float]] = {}
         trained = state.average or state.trained
-        for i, batch in enumerate(self._batches):
+        for i, batch in enumerate(self.batches):
             placed = sharding.place_batch(batch, self._mesh)
             value, metrics = self._function(trained, state.frozen, placed, jax.random.key(i))
             metrics.pop("examples")
@@ -59,10 +59,12 @@ class Validation:
         parameters = dict(state.best)
         if self._mesh.size > 1:
             parameters = multihost_utils.process_allgather(parameters, tiled=True)
+        # Once, and not with every call of a program.
+        parameters = jax.device_put(parameters, jax.local_devices()[0])
         self._programs.parameters = checkpoint.unflatten(self._shapes, parameters)
         whole = ("reference", "clip_pixels", "reference_latents", "clip_tokens", "clip")
         batch = {
             name: x[:clips] if name in whole else x[:clips, :frames]
-            for name, x in self._batches[0].items()
+            for name, x in self.batches[0].items()
         }
         return self._picture(self._programs, batch)

@@ -156,7 +156,7 @@ def test_stored_latents_stand_for_pictures(stage1):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
-def test_noise_offset_is_the_same_all_over_a_frame(monkeypatch, stage1):
+def test_noise_offset_is_the_same_all_over_a_sample(monkeypatch, stage1):
     means = []
     for offset in (0.0, 3.0):
         cfg = AnimationConfig(noise_offset=offset, known=0.0)

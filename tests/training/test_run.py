@@ -18,7 +18,7 @@ from absl import flags
 
 from emoji_jax import checkpoint
 from emoji_jax import config as config_file
-from emoji_jax.data import pipeline, sources
+from emoji_jax.data import pipeline, sources, synthetic
 from emoji_jax.errors import UserError
 from emoji_jax.models.vae import VAE
 from emoji_jax.training import animation
@@ -138,16 +138,59 @@ def test_a_mistake_before_the_first_checkpoint_leaves_nothing(vae, tmp_path):
     assert Run(config, tmp_path / "run").cfg.vae == expected
 
 
-def test_too_few_clips_to_validate_are_told_at_once(tmp_path):
-    config = small.get_config("vae")
+def test_few_clips_are_enough_to_validate(tmp_path):
+    config = small.get_config("stage1")
     config.data.synthetic_clips, config.log.validate = 4, 2
-    with pytest.raises(UserError, match="less than a batch of 8 clips for validation"):
-        Run(config, tmp_path / "run").train()
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
-    config.log.validate = 0
-    config.train.steps = 1
-    with pytest.raises(UserError, match="less than a batch"):  # that says how wide latents are
-        Run(config, tmp_path / "run").train()
+    run = Run(config, tmp_path / "run")
+    (batch,) = run.validation.batches
+    assert set(batch["clip"]) == {0, 1, 2, 3}
+
+
+def test_validation_is_of_many_people_and_always_the_same(tmp_path):
+    config = small.get_config("stage1")
+    config.data.synthetic_clips = 8 * synthetic.CLIPS_PER_IDENTITY
+    first, second = (Run(config, tmp_path / "run").validation.batches[0] for _ in range(2))
+    assert len(set(first["clip"] // synthetic.CLIPS_PER_IDENTITY)) > 3
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+def test_every_validated_step_is_saved(tmp_path):
+    config = small.get_config("stage1")
+    config.train.steps, config.checkpoint.every, config.log.validate = 3, 100, 2
+    run = Run(config, tmp_path / "run")
+    run.train()
+    assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
+
+
+def test_what_large_runs_switch_on(stage1, tmp_path):
+    """bf16, recomputing, accumulation, workers, a running average; stopped and gone on with."""
+    config = small.get_config("stage2")
+    config.start, config.dtype = (str(stage1),), "bfloat16"
+    config.train.remat, config.train.accumulate, config.data.workers = True, 2, 1
+    config.optimiser.average, config.train.steps = 0.9, 1
+    Run(config, tmp_path / "run").train()
+    config.train.steps = 3
+    run = Run(config, tmp_path / "run")
+    assert run.train() == 3
+    assert sorted(losses(tmp_path / "run")) == [1, 2, 3]
+    kept = run.shapes()
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves((kept.trained, kept.average)))
+
+
+def test_an_export_needs_nothing_of_the_machine_that_trained(stage1, tmp_path):
+    note = stage1 / "config.json"
+    before = note.read_text()
+    told = json.loads(before)
+    told["options"]["mesh"]["fsdp"], told["options"]["train"]["batch_size"] = 16, 24
+    try:
+        note.write_text(json.dumps(told))
+        run = Run.of(stage1)
+        state = run.checkpoints.restore(run.shapes(), None, 2)
+        assert int(state.step) == 2
+        assert json.loads(note.read_text()) == told
+    finally:
+        note.write_text(before)
 
 
 def test_going_on_is_as_if_never_stopped(stage1, tmp_path):
@@ -235,7 +278,7 @@ def test_no_number_stops_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(pipeline, "example", broken_example)
     with pytest.raises(UserError, match="step 4: loss nan") as error:
         Run(config, tmp_path / "run").train()
-    assert f"of clips {bad};" in str(error.value)
+    assert f"of clips synthetic {bad};" in str(error.value)
     assert "last good checkpoint is step 2" in str(error.value)
 
 

@@ -5,7 +5,12 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from emoji_jax.training import sharding, step
 
 SCRIPT = """
 import json, sys
@@ -51,9 +56,27 @@ def run(tmp_path, task: str, devices: int, fsdp: int = 1, accumulate: int = 1) -
     return found
 
 
-pytestmark = pytest.mark.heavy  # every process compiles everything for itself
+def quadratic(trained, frozen, batch, key):
+    """A loss without random numbers."""
+    examples = jnp.square(batch["x"] @ trained["w"] - frozen["b"]).mean(-1)
+    return examples.mean(), {"examples": examples, "largest": batch["x"].mean()}
 
 
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_parts_add_up_to_the_batch(count):
+    rng = np.random.default_rng(0)
+    trained, frozen = ({name: jnp.asarray(rng.normal(size=(3, 5)))} for name in ("w", "b"))
+    frozen = {"b": frozen["b"][0]}
+    batch = {"x": jnp.asarray(rng.normal(size=(8, 3)))}
+    arguments = (trained, frozen, batch, jax.random.key(0))
+    mesh = sharding.mesh()
+    whole, parts = (step.accumulated(quadratic, n, mesh)(*arguments) for n in (1, count))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert whole[1].keys() == parts[1].keys()
+
+
+@pytest.mark.heavy  # every process compiles everything for itself
 @pytest.mark.parametrize("task", ["stage1", "stage2"])
 def test_devices_agree(tmp_path, task):
     one = run(tmp_path, task, 1)
@@ -69,6 +92,7 @@ def test_devices_agree(tmp_path, task):
     assert others[1]["divided"] == others[1]["large"] > 0
 
 
+@pytest.mark.heavy
 def test_accumulation_trains(tmp_path):
     parts = run(tmp_path, "stage1", 2, fsdp=2, accumulate=2)
     assert all(0 < x < 10 for x in parts["loss"])

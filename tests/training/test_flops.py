@@ -1,0 +1,44 @@
+"""Counting arithmetic."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from emoji_jax.training import flops
+
+A, B = jnp.zeros((5, 7, 3)), jnp.zeros((5, 3, 11))
+PRODUCT = 2 * 5 * 7 * 11 * 3
+
+
+def test_products_and_their_gradients():
+    assert flops.count(jnp.matmul, A, B) == PRODUCT
+    gradient = jax.grad(lambda a, b: jnp.sin(a @ b).sum(), (0, 1))
+    assert flops.count(gradient, A, B) == 3 * PRODUCT
+
+
+def test_loops_count_in_full():
+    assert flops.count(lambda a, b: jax.lax.map(lambda x: x[0] @ x[1], (a, b)), A, B) == PRODUCT
+    assert flops.count(jax.jit(jax.checkpoint(jnp.matmul)), A, B) == PRODUCT
+
+
+def test_the_dearer_branch_counts():
+    def either(a, b):
+        return jax.lax.cond(a[0, 0, 0] > 0, lambda: a @ b, lambda: a[..., :1] @ b[:, :1])
+
+    assert flops.count(either, A, B) == PRODUCT
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolutions(stride):
+    x, kernel = jnp.zeros((2, 8, 8, 6)), jnp.zeros((3, 3, 6, 10))
+
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    forward = 2 * 2 * (8 // stride) ** 2 * 10 * 9 * 6
+    assert flops.count(convolve, x, kernel) == forward
+    gradient = jax.grad(lambda x, kernel: jnp.sin(convolve(x, kernel)).sum(), (0, 1))
+    # The borders are not taken off, which differ between a convolution and its gradients.
+    assert flops.count(gradient, x, kernel) == pytest.approx(3 * forward, rel=0.15)
