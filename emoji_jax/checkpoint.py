@@ -47,7 +47,7 @@ def save(directory: Path, cfg: EmojiConfig, networks: Iterable[tuple[str, Flat]]
     unfinished = directory.with_name(f"{directory.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             for name, parameters in networks:
                 _write(checkpointer, unfinished / name, dict(parameters))
         settings = {"format": _FORMAT, **dataclasses.asdict(cfg)}
@@ -65,6 +65,16 @@ def _write(checkpointer: ocp.StandardCheckpointer, path: Path, parameters: Flat)
         checkpointer.wait_until_finished()
     except (OSError, ValueError) as error:  # TensorStore reports a full disk as the latter
         raise UserError(f"{path} can't be written: {str(error).splitlines()[0][:200]}") from None
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """This process's own: of several, each reads all, and one writes."""
+    own = jax.process_index()
+    return ocp.StandardCheckpointer(
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process{own}"
+        )
+    )
 
 
 def find(directory: Path) -> Path:
@@ -174,7 +184,7 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     if not path.is_dir():
         raise UserError(f"{path} is missing: the checkpoint is not whole")
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             metadata: typing.Any = checkpointer.metadata(path).item_metadata
         return {key: tuple(leaf.shape) for key, leaf in metadata.items()}
     except (OSError, ValueError, AttributeError) as error:
@@ -194,7 +204,7 @@ def restore(path: Path, wanted: Mapping[str, jax.ShapeDtypeStruct]) -> Flat:
         for key, leaf in wanted.items()
     }
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             return checkpointer.restore(path, targets)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged: {str(error).splitlines()[0]}") from None

@@ -80,6 +80,7 @@ def batches(
     *,
     process: int = 0,
     processes: int = 1,
+    start: int = 0,
 ) -> Iterator[Batch]:
     """This process's part of every batch, without end if shuffled.
 
@@ -92,6 +93,7 @@ def batches(
       example_cfg: what an example is.
       process: which of the processes this is.
       processes: how many there are.
+      start: batches that are passed over.
 
     Raises:
       ValueError: the batch can't be shared out evenly, or there are no clips.
@@ -107,7 +109,9 @@ def batches(
         data = data.shuffle().repeat()
     # Random numbers come from the place in the whole stream, therefore before it is shared out.
     data = data.random_map(_MakeExample(source, example_cfg))
-    data = data[process::processes].batch(cfg.batch // processes, drop_remainder=cfg.shuffle)
+    # Parts of batches: each process has its own, at the same place however many there are.
+    data = data.batch(cfg.batch // processes, drop_remainder=cfg.shuffle)
+    data = data[start * processes + process :: processes]
     threads = 0 if cfg.workers else _THREADS
     # Grain's own choice of 500 batches ahead takes more memory than there is.
     data = data.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=threads))

@@ -111,6 +111,11 @@ class RunCheckpoints:
         with ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(self._frozen, _shapes(dict(like)))
 
+    def follows(self, step: int) -> bool:
+        """Whether the input's state of a step is for as many processes as there are now."""
+        name = f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+        return (self._directory / str(step) / "data" / name).is_file()
+
     def wait(self) -> None:
         """Until everything is written.
 

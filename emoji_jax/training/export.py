@@ -49,11 +49,15 @@ def write(
         (network, {name.removeprefix(f"{network}."): gathered(name) for name in names})
         for network, names in networks.items()
     )
-    checkpoint.save(new, cfg, contents)
     if jax.process_index():
-        return
-    old = directory.with_name(f"{directory.name}.{os.getpid()}.old")
-    if directory.exists():
-        directory.rename(old)
-    new.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+        for _ in contents:  # has its part in gathering each network
+            pass
+    else:
+        checkpoint.save(new, cfg, contents)
+        old = directory.with_name(f"{directory.name}.{os.getpid()}.old")
+        if directory.exists():
+            directory.rename(old)
+        new.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
+    if jax.process_count() > 1:  # nobody reads, or goes, before it is complete
+        multihost_utils.sync_global_devices(str(directory))

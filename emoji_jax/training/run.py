@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from emoji_jax import checkpoint, diffusion, sampling
+from emoji_jax import checkpoint, diffusion, distributed, sampling
 from emoji_jax.config import build, choice
 from emoji_jax.data import encoded, pipeline, sources
 from emoji_jax.data.sources import EncodedClip
@@ -121,13 +121,14 @@ class Run:
         config.mesh.fsdp = 1
         return cls(config, workdir, jax.local_devices()[:1])
 
-    def _batches(self, split: str, cfg: pipeline.PipelineConfig) -> Any:
+    def _batches(self, split: str, cfg: pipeline.PipelineConfig, start: int = 0) -> Any:
         return pipeline.batches(
             settings.source(self.config, self.cfg, split),
             cfg,
             settings.example(self.config, self.cfg),
             process=jax.process_index(),
             processes=jax.process_count(),
+            start=start,
         )
 
     @functools.cached_property
@@ -179,8 +180,13 @@ class Run:
         if log.validate or log.grids or self.task.kind is not Emoji:  # see `finished`
             _ = self.validation
         settings.note(self.config, self.cfg, self.workdir)
-        if self.checkpoints.steps():
-            return self.checkpoints.restore(shapes, iterator)
+        if saved := self.checkpoints.steps():
+            if self.checkpoints.follows(saved[-1]):
+                return self.checkpoints.restore(shapes, iterator)
+            # Of another number of processes: the batches are the same, each one's part is not.
+            iterator.close()
+            self.iterator = self._batches("train", settings.pipeline(self.config), saved[-1])
+            return self.checkpoints.restore(shapes, None)
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
         self._check_encoded(flat, shapes)
         state = self._create(sharding.place(flat, self.mesh))
@@ -268,7 +274,10 @@ class Run:
         key = jax.random.key(self.config.seed)
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
+        several = jax.process_count() > 1
+        watchdog = distributed.Watchdog(self.config.mesh.patience if several else 0)
         for number in range(int(state.step) + 1, train.steps + 1):
+            watchdog.feed()
             batch = self._next_batch(number, state, unchecked)
             placed = sharding.place_batch(batch, self.mesh)
             speed = speed or Speed(self._flops(state, placed, key))
@@ -301,6 +310,7 @@ class Run:
                 speed.skip(number)
             if stop:
                 break
+        watchdog.stop()
         return state
 
     def _next_batch(self, number: int, state: TrainState, unchecked: Done | None) -> HostBatch:
@@ -308,12 +318,14 @@ class Run:
             return next(self.iterator)
         except Exception as error:  # whatever readers, decoders and disks may raise
             self._check(unchecked)
-            if number - 1 not in (0, *self.checkpoints.steps()):
+            alone = jax.process_count() == 1  # the others would have to save, too
+            if alone and number - 1 not in (0, *self.checkpoints.steps()):
                 self.checkpoints.save(state, self.iterator, None)
                 self.checkpoints.wait()
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            saved = max(self.checkpoints.steps(), default=0)
             raise UserError(
-                f"step {number}: the input fails ({reason[:300]}); saved as of step {number - 1}, "
+                f"step {number}: the input fails ({reason[:300]}); saved as of step {saved}, "
                 "from where the same command goes on"
             ) from None
 

@@ -116,8 +116,12 @@ def test_processes_share_the_same_batches(processes):
     parts = [stream(6, process=i, processes=processes) for i in range(processes)]
     for step, batch in enumerate(whole):
         joined = np.concatenate([part[step]["frames"] for part in parts])
-        key = lambda x: x.tobytes()  # noqa: E731
-        assert sorted(map(key, joined)) == sorted(map(key, batch["frames"]))
+        np.testing.assert_array_equal(joined, batch["frames"])
+
+
+def test_batches_can_be_passed_over():
+    options = {"process": 1, "processes": 2}
+    assert same(stream(6, **options)[2:4], stream(4, start=2, **options)[:2])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -88,8 +88,9 @@ def test_devices_agree(tmp_path, task):
             assert other[name] == pytest.approx(one[name], rel=2e-4), name
         assert other["validation"] == pytest.approx(one["validation"], rel=2e-4)
     assert one["divided"] == others[0]["divided"] == 0
-    # Every large array lies on several devices, and nothing else does.
-    assert others[1]["divided"] == others[1]["large"] > 0
+    # Every large array lies on several devices, and nothing else does (stage 2 trains none here).
+    assert others[1]["divided"] == others[1]["large"]
+    assert others[1]["large"] > 0 or task == "stage2"
 
 
 @pytest.mark.heavy
