@@ -7,6 +7,7 @@ by `emoji_jax.evaluate`. Writes table.md: our numbers, the paper's, and whether 
 has the same sign. The same command goes on where it was stopped.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
             raise UserError(f"no row is called {', '.join(unknown)}; there are {', '.join(rows)}")
         rows = [FULL, *(row for row in rows if row in _ROWS.value and row != FULL)]
     out = Path(_OUT.value)
+    _note(out)
     for row in rows:
         train(row, out / row)
         evaluate(out / row)
@@ -51,6 +53,25 @@ def main() -> None:
     text = report.markdown(table(found))
     (out / "table.md").write_text(text + "\n")
     print(text)
+
+
+def _note(out: Path) -> None:
+    """Remembers the budget: rows of different ones can't be compared."""
+    told = {
+        "base": _BASE.value,
+        "start": _START.value,
+        "steps": [steps.value for steps in _STEPS],
+        "options": _OPTIONS.value,
+        "bench": _BENCH.value,
+    }
+    path = out / "settings.json"
+    try:
+        if path.exists() and json.loads(path.read_text()) != told:
+            raise UserError(f"{out} has rows of other options; expected a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{out} can't be written: {error.strerror}") from None
 
 
 def train(row: str, folder: Path) -> None:
@@ -74,6 +95,8 @@ def train(row: str, folder: Path) -> None:
                 *limit,
                 *_OPTIONS.value,
             )
+            if not (workdir / "weights" / "config.json").exists():
+                raise UserError(f"{workdir} was stopped; the same command goes on")
         start = [str(workdir)]
 
 

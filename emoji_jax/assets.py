@@ -13,6 +13,7 @@ import tempfile
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _SECONDS = 20
 # What a source that can't be reached, or sends something else, may raise.
 _FAILURES = (
     *(OSError, http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError),
-    *(KeyError, ValueError, StopIteration),
+    *(KeyError, ValueError, StopIteration, EOFError, zlib.error),
 )
 
 

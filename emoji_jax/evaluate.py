@@ -23,7 +23,10 @@ _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", "tiny", "Bundled checkpoint or folder of one; empty for none."
 )
 _PRED = flags.DEFINE_multi_string(
-    "pred", [], "NAME=DIR: results of another method, videos or folders named as the pairs are."
+    "pred",
+    [],
+    "[NAME=]DIR: results of another method, videos or folders named as the pairs are; without a "
+    "name, the folder's.",
 )
 _BASELINES = flags.DEFINE_bool("baselines", True, "Also the repeated portrait and a warp.")
 _ARCFACE = flags.DEFINE_string("arcface", None, "ArcFace's weights (.onnx), instead of SFace.")
@@ -36,6 +39,8 @@ _STUDY_RESULTS = flags.DEFINE_multi_string(
 )
 _CONFIG = config_file.flag("sample.py")
 flags.declare_key_flag("config")
+# Options that the benchmark says.
+_SAID = ("motion", "controls", "framing")
 
 
 def main() -> None:
@@ -45,12 +50,16 @@ def main() -> None:
         raise UserError(f"{out} is a file; expected a folder, or a name for a new one")
     if _PART.value >= _PARTS.value:
         raise UserError(f"--part is {_PART.value}; expected less than --parts, {_PARTS.value}")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} can't be made: {error.strerror}") from None
     if _STUDY_RESULTS.value:
         _aggregate(out)
         return
     loading = options.of_loading(_CONFIG.value)
-    sampler = options.of_animating(_CONFIG.value)["sampler"]
+    animating = options.of_animating(_CONFIG.value)
+    _refuse_unused()
     from emoji_jax.bench import evaluation, mini
     from emoji_jax.bench.folder import read
 
@@ -62,7 +71,8 @@ def main() -> None:
         out,
         checkpoint=_CHECKPOINT.value,
         loading=loading,
-        sampler=sampler,
+        sampler=animating["sampler"],
+        seed=animating["seed"],
         baselines=_BASELINES.value,
         preds=preds,
         arcface=Path(_ARCFACE.value) if _ARCFACE.value else None,
@@ -80,10 +90,20 @@ def main() -> None:
     print(f"{out / 'report.md'} and report.html: {len(run.bench.pairs)} pairs")
 
 
+def _refuse_unused() -> None:
+    """Raises a UserError for options that would do nothing."""
+    usual = config_file.read("sample.py", beside=str(config_file.folder() / "sample.py"))
+    for name in _SAID:
+        if _CONFIG.value[name].to_dict() != usual[name].to_dict():
+            raise UserError(f"config.{name} has no say in an evaluation: the benchmark says it")
+
+
 def _named(text: str) -> tuple[str, Path]:
+    if Path(text).is_dir():
+        return Path(text).resolve().name, Path(text)
     name, found, folder = text.partition("=")
     if not found or not name.strip() or not Path(folder).is_dir():
-        raise UserError(f"--pred is {text!r}; expected NAME=DIR with a folder of results")
+        raise UserError(f"--pred is {text!r}; expected NAME=DIR or DIR, a folder of results")
     return name.strip(), Path(folder)
 
 
@@ -91,10 +111,10 @@ def _aggregate(out: Path) -> None:
     """Ranks of a study's answers."""
     import json
 
-    from emoji_jax.bench import report, study
+    from emoji_jax.bench import evaluation, report, study
 
     found = study.aggregate([Path(file) for file in _STUDY_RESULTS.value])
-    (out / "study.json").write_text(json.dumps(found, indent=1) + "\n")
+    evaluation.write(out / "study.json", json.dumps(found, indent=1) + "\n")
     print(report.markdown(study.table(found)))
 
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from emoji_jax import diffusion
+from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders
 from emoji_jax.models.unet import Conditions
 
@@ -84,7 +85,7 @@ class Programs:
 
     def reconstruct(self, pictures: Float[np.ndarray, "F H W 3"]) -> UInt8[np.ndarray, "F H W 3"]:
         """What the autoencoder makes of pictures in [-1, 1]."""
-        return np.asarray(self._reconstruct(self.parameters, pictures))
+        return _numbers(*self._reconstruct(self.parameters, pictures))
 
     def denoise(
         self,
@@ -155,8 +156,13 @@ class Programs:
     def decode(
         self, latents: Latents, rounding: Rounding = "nearest"
     ) -> UInt8[np.ndarray, "F H W 3"]:
-        """Frames of scaled latents."""
-        return np.asarray(self._decode(self.parameters, self._spread(latents), rounding=rounding))
+        """Frames of scaled latents.
+
+        Raises:
+          UserError: there are none: something on the way was not a number.
+        """
+        made = self._decode(self.parameters, self._spread(latents), rounding=rounding)
+        return _numbers(*made)
 
     @property
     def devices(self) -> int:
@@ -186,7 +192,7 @@ def _condition(model: Emoji, latents: Array, clip_tokens: Array) -> Conditions:
     return model.condition_on(latents.astype(jnp.float32), tokens)
 
 
-def _reconstruct(model: Emoji | Encoders, pictures: Array) -> Array:
+def _reconstruct(model: Emoji | Encoders, pictures: Array) -> tuple[Array, Array]:
     return _decode(model, model.vae.encode(pictures), rounding="nearest")
 
 
@@ -254,6 +260,18 @@ def _denoise_clips(
     return jax.lax.fori_loop(*span, step, state)
 
 
-def _decode(model: Emoji | Encoders, latents: Array, *, rounding: Rounding) -> Array:
-    pictures = jnp.clip(model.vae.decode(latents) / 2 + 0.5, 0, 1) * 255
-    return (jnp.round(pictures) if rounding == "nearest" else pictures).astype(jnp.uint8)
+def _decode(model: Emoji | Encoders, latents: Array, *, rounding: Rounding) -> tuple[Array, Array]:
+    """Frames, and whether they are of numbers."""
+    decoded = model.vae.decode(latents)
+    pictures = jnp.clip(decoded / 2 + 0.5, 0, 1) * 255
+    pictures = jnp.round(pictures) if rounding == "nearest" else pictures
+    return pictures.astype(jnp.uint8), jnp.isfinite(decoded).all()
+
+
+def _numbers(frames: Array, finite: Array) -> np.ndarray:
+    if not finite:
+        raise UserError(
+            "the networks give no numbers (NaN): the weights are damaged, or too large for "
+            "dtype=float16; expected bfloat16 or float32"
+        )
+    return np.asarray(frames)

@@ -1,6 +1,7 @@
 """Makes a benchmark of pictures and videos."""
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def build(
 
     Args:
       portraits: pictures; those in a folder inside it have that folder's name as their style.
-      drivers: videos.
+      drivers: videos, or folders of frames.
       out: a new folder.
       config: what it shall be like.
       refused: told what is left out, and why: faces must be seen in all of it.
@@ -63,12 +64,12 @@ def build(
     with Detector() as detector:
         stills = (
             (path.stem, style, portrait)
-            for path, style in _unique(_pictures(portraits))
+            for path, style in _unique(_pictures(portraits, refused))
             if (portrait := _portrait(path, config.size, detector, refused)) is not None
         )
         clips = (
             (path.stem, clip)
-            for path, _ in _unique((p, "") for p in _files(drivers))
+            for path, _ in _unique((p, "") for p in _entries(drivers))
             if (clip := _clip(path, config, detector, refused)) is not None
         )
         return write(out, config, stills, clips)
@@ -83,7 +84,7 @@ def write(
     """Writes portraits (name, style, picture) and clips (name, frames), and pairs them."""
     if out.exists():
         raise UserError(f"{out} exists; expected a name for a new folder")
-    unfinished = out.with_name(f".{out.name}.part")
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         for name in (folder.PORTRAITS, folder.DRIVERS):
@@ -116,26 +117,36 @@ def write(
 
 def pair_up(portraits: Sequence[str], drivers: Sequence[str], each: int) -> list[Pair]:
     """Each driver by itself; each portrait with so many drivers, all of which get their turn."""
-    pairs = [Pair(f"self_{name}", name) for name in drivers]
+    pairs, taken = [Pair(f"self_{name}", name) for name in drivers], set()
     for i, portrait in enumerate(portraits):
         for k in range(min(each, len(drivers))):
             driver = drivers[(i * each + k) % len(drivers)]
-            pairs.append(Pair(f"cross_{portrait}_{driver}", driver, portrait))
+            name = f"cross_{portrait}_{driver}"
+            while name in taken:  # of "a" by "b_c" and "a_b" by "c"
+                name += "_"
+            taken.add(name)
+            pairs.append(Pair(name, driver, portrait))
     return pairs
 
 
-def _files(root: Path) -> list[Path]:
+def _entries(root: Path) -> list[Path]:
     try:
-        return sorted(f for f in root.iterdir() if f.is_file() and f.name[0] != ".")
+        return sorted(entry for entry in root.iterdir() if entry.name[0] != ".")
     except OSError as error:
         raise UserError(f"{root} can't be read as a folder: {error.strerror}") from None
 
 
-def _pictures(root: Path) -> Iterator[tuple[Path, str]]:
+def _pictures(root: Path, refused: Refused) -> Iterator[tuple[Path, str]]:
     """Pictures with their style."""
-    yield from ((file, UNNAMED) for file in _files(root))
-    for style in sorted(d for d in root.iterdir() if d.is_dir() and d.name[0] != "."):
-        yield from ((file, style.name) for file in _files(style))
+    for entry in _entries(root):
+        if not entry.is_dir():
+            yield entry, UNNAMED
+            continue
+        for inside in _entries(entry):
+            if inside.is_dir():
+                refused(inside, "is a folder in a style's folder")
+            else:
+                yield inside, entry.name
 
 
 def _unique(files: Iterator[tuple[Path, str]]) -> list[tuple[Path, str]]:

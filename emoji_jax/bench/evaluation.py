@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ class Evaluation:
       checkpoint: name or folder, or "" for none.
       loading: what `Animator.load` takes.
       sampler: how to sample.
+      seed: of the checkpoint's noise.
       baselines: whether to measure `methods.BASELINES`.
       preds: folders of other people's results by the method's name.
       arcface: weights that measure identity, or None for SFace.
@@ -51,12 +53,14 @@ class Evaluation:
         checkpoint: str,
         loading: dict[str, Any],
         sampler: SamplerConfig,
+        seed: int,
         baselines: bool,
         preds: dict[str, Path],
         arcface: Path | None,
     ):
         self.bench, self._out, self._preds, self._sampler = bench, out, preds, sampler
         self._checkpoint, self._loading, self._arcface = checkpoint, loading, arcface
+        self._seed = seed
         own = [f"checkpoint {Path(checkpoint).name}"] if checkpoint else []
         self.methods = own + [*methods.BASELINES][: None if baselines else 0] + [*preds]
         slugs = {_slug(method) for method in self.methods}
@@ -84,6 +88,7 @@ class Evaluation:
             "bench": self.bench.checksum,
             "networks": self._networks,
             "sampler": str(self._sampler),
+            "seed": self._seed,
             "loading": str(self._loading),
         }
         path = self._out / "settings.json"
@@ -94,12 +99,26 @@ class Evaluation:
                     "expected a new folder"
                 )
             return
-        _write(path, json.dumps(told, indent=1) + "\n")
+        write(path, json.dumps(told, indent=1) + "\n")
 
     def jobs(self, part: int = 0, parts: int = 1) -> list[Job]:
         """What a part has to measure still."""
         jobs = [(m, p) for m in self.methods for p in self.bench.pairs[part::parts]]
-        return [job for job in jobs if not self._measured(*job).exists()]
+        return [job for job in jobs if not self._done(*job)]
+
+    def _done(self, method: str, pair: Pair) -> bool:
+        """Whether a result is measured, and still the same where others make it."""
+        path = self._measured(method, pair)
+        return path.exists() and json.loads(path.read_text())["result"] == self._print(method, pair)
+
+    def _print(self, method: str, pair: Pair) -> str:
+        """A fingerprint of somebody else's result; empty if it is not there."""
+        folder = self._preds.get(method)
+        file = folder and methods.find(folder, pair)
+        if not file:
+            return ""
+        inside = sorted(file.rglob("*")) if file.is_dir() else [file]
+        return _sha256([path for path in inside if path.is_file()])
 
     def missing(self) -> int:
         """How many results are not measured yet."""
@@ -119,7 +138,8 @@ class Evaluation:
                     else:
                         told = measurement.measure(task, frames)
                         self._keep(method, pair, frames)
-                    _write(self._measured(method, pair), json.dumps(told) + "\n")
+                    told["result"] = self._print(method, pair)
+                    write(self._measured(method, pair), json.dumps(told) + "\n")
                     yield method, pair
         finally:
             measurement.close()
@@ -145,7 +165,7 @@ class Evaluation:
             for start in range(0, len(pairs), together):
                 some = pairs[start : start + together]
                 tasks = [measurement.task(pair) for pair in some]
-                made = methods.animate(animator, tasks, self._sampler, self.bench.size)
+                made = methods.animate(animator, tasks, self._sampler, self.bench.size, self._seed)
                 yield from zip(some, tasks, made, strict=True)
 
     def _measured(self, method: str, pair: Pair) -> Path:
@@ -156,8 +176,11 @@ class Evaluation:
 
     def _keep(self, method: str, pair: Pair, frames: Clip) -> None:
         path = self._kept(method, pair)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_strip(path, frames)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_strip(path, frames)
+        except OSError as error:
+            raise UserError(f"{path} can't be written: {error.strerror}") from None
 
     def report(self, *, study: bool = False) -> int:
         """Writes what was found; returns how many results could not be measured."""
@@ -183,9 +206,9 @@ class Evaluation:
         }
         told["columns"] = {name: vars(column) for name, column in columns.items()}
         told |= {"means": values, "pairs": rows}
-        _write(self._out / "results.json", json.dumps(told, indent=1) + "\n")
-        _write(self._out / "report.md", report.text(told, rows, columns))
-        _write(self._out / "report.html", report.page(told, rows, columns, self._strips(rows)))
+        write(self._out / "results.json", json.dumps(told, indent=1) + "\n")
+        write(self._out / "report.md", report.text(told, rows, columns))
+        write(self._out / "report.html", report.page(told, rows, columns, self._strips(rows)))
         if study:
             self._write_study(rows)
         return sum("error" in row for some in rows.values() for row in some.values())
@@ -198,6 +221,15 @@ class Evaluation:
             for pair, row in some.items()
             if "error" in row
         ]
+        guessed = {
+            name
+            for some in rows.values()
+            for row in some.values()
+            for name in row.get("guessed", ())
+        }
+        if guessed:
+            told = ", ".join(sorted(guessed))
+            remarks.append(f"drivers' frames without a face, taken as the frame before: {told}")
         videos = sum(pair.kind == "self" for pair in self.bench.pairs)
         pieces = videos * (self.bench.frames // fvd.LENGTH)
         if pieces < fvd.ENOUGH:
@@ -216,6 +248,7 @@ class Evaluation:
             "size": self.bench.size,
             "frames": self.bench.frames,
             "sampler": str(self._sampler),
+            "seed": self._seed,
             "networks": self._networks,
             "versions": {n: importlib.metadata.version(n) for n in (*_PACKAGES, "emoji_jax")},
             "remarks": remarks,
@@ -263,7 +296,7 @@ class Evaluation:
         ]
         title = f"{self.bench.name}: which is best?"
         page = study.page(title, cases, seed=0, checksum=self.bench.checksum)
-        _write(self._out / "study.html", page)
+        write(self._out / "study.html", page)
 
 
 def _of(rows: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -284,11 +317,11 @@ def _sha256(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
     """A file that appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # other parts write, too
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(text)
         unfinished.replace(path)
     except OSError as error:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,7 @@ def save_strip(path: Path, clip: Clip) -> None:
 
     Animated pictures would not do: their encoders make one frame of several that are the same.
     """
-    unfinished = path.with_name(f".{path.name}")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     Image.fromarray(clip.reshape(-1, *clip.shape[2:])).save(unfinished, "PNG")
     unfinished.replace(path)
 

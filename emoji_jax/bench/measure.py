@@ -51,6 +51,7 @@ class Measurement:
         self._brisque = brisque.BRISQUE()
         self._drivers: dict[str, Landmarks] = {}
         self._truth: dict[str, np.ndarray] = {}
+        self._guessed: dict[str, list[str]] = {}
 
     @staticmethod
     def columns_of(arcface: Path | None = None) -> dict[str, Column]:
@@ -100,6 +101,8 @@ class Measurement:
             face = self.find(frame)
             if face is None and not found:
                 raise UserError(f"{self.bench.folder}: no face is found at the start of {name}")
+            if face is None:
+                self._guessed.setdefault(name, []).append(f"{name} {len(found)}")
             found.append(face or found[-1])
         return _joined(found)
 
@@ -135,7 +138,9 @@ class Measurement:
         if kept:
             made = _joined([face for face in found if face is not None])
             told |= self._of_faces(task, frames[kept], made, np.array(kept))
-        return {name: _number(value) for name, value in told.items()}
+        told = {name: _number(value) for name, value in told.items()}
+        guessed = self._guessed.get(task.pair.driver)
+        return told | ({"guessed": guessed} if guessed else {})
 
     def _features(self, task: Task) -> np.ndarray:
         """The truth's, for FVD; every method is compared with the same."""
@@ -150,8 +155,10 @@ class Measurement:
         truth = _wanted(task, made, kept)
         near = faces.distances(made, truth)
         own = self._identity(task.portrait[None], task.face)[0]
-        # Without pairs of neighbours there is no jitter.
-        runs = np.all(np.diff(kept) == 1)
+        # Of frames that are found together with both of their neighbours.
+        between = np.zeros(len(kept), bool)
+        between[1:-1] = kept[2:] - kept[:-2] == 2
+        jitter = faces.jitter(made)[between]
         return {
             "identity": (self._identity(frames, made) @ own).mean(),
             "accuracy": (near < faces.THRESHOLD).mean(),
@@ -159,7 +166,7 @@ class Measurement:
             "expression": faces.expression_error(made, truth).mean(),
             "pose": faces.pose_error(made, truth).mean(),
             "gaze": faces.gaze_error(made, truth).mean(),
-            "jitter": np.nanmean(faces.jitter(made)) if runs and len(kept) > 2 else np.nan,
+            "jitter": jitter.mean() if len(jitter) else np.nan,
         }
 
 

@@ -1,6 +1,7 @@
 """What is measured: a checkpoint's results, those of baselines, and other people's."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -89,9 +90,9 @@ BASELINES: dict[str, Callable[[Task], Clip]] = {"repeated portrait": repeat, "wa
 
 
 def animate(
-    animator: Animator, tasks: Sequence[Task], sampler: SamplerConfig, size: int
-) -> Iterator[Clip]:
-    """What a checkpoint makes of some tasks, at the benchmark's size."""
+    animator: Animator, tasks: Sequence[Task], sampler: SamplerConfig, size: int, seed: int
+) -> Iterator[Clip | UserError]:
+    """What a checkpoint makes of some tasks, at the benchmark's size, or why it makes nothing."""
     whole = FramingConfig(mode="letterbox", paste=False)
     animations = [
         animator(
@@ -101,13 +102,18 @@ def animate(
             sampler=sampler,
             moving=task.moving,
             framing=whole,
+            seed=seed,
         )
         for task in tasks
     ]
     latents = animation.denoise([a.actors[0] for a in animations])
     for one, own in zip(animations, latents, strict=True):
-        frames = list(one.frames(own[None]))[1:]  # the first shows the portrait as it is
-        yield np.stack([_resized(frame, size) for frame in frames])
+        try:
+            frames = list(one.frames(own[None]))[1:]  # the first shows the portrait as it is
+        except UserError as error:
+            yield error
+        else:
+            yield np.stack([_resized(frame, size) for frame in frames])
 
 
 def _resized(frame: Picture, size: int) -> Picture:
@@ -116,21 +122,42 @@ def _resized(frame: Picture, size: int) -> Picture:
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS))
 
 
+def find(folder: Path, pair: Pair) -> Path | None:
+    """Where somebody's result of a pair is, if it is."""
+    found = [p for s in _SUFFIXES if (p := folder / f"{pair.name}{s}").exists()]
+    return found[0] if found else None
+
+
+def _refuse_gaps(file: Path, times: Sequence[float]) -> None:
+    """Raises a UserError where a frame is missing: one more at the end must not make up for it."""
+    if file.is_dir():
+        names = [re.findall(r"[0-9]+", path.stem) for path in file.iterdir()]
+        numbers = sorted(int(name[-1]) for name in names if name)
+        steps, told = np.diff(numbers), "a number is left out"
+    else:
+        # Encoders of animated pictures make one frame of two that are the same.
+        steps, told = np.diff(times), "a frame is shown longer than others"
+    if len(steps) and steps.max() > 1.5 * steps.min():
+        raise UserError(f"{file} has a gap after frame {int(steps.argmax())}: {told}")
+
+
 def others(folder: Path, bench: Bench, pair: Pair) -> Clip:
     """A result of somebody else: a video or a folder of frames with the pair's name.
 
     Raises:
-      UserError: missing, or with another number of frames.
+      UserError: missing, with another number of frames, or with gaps.
     """
-    found = [p for s in _SUFFIXES if (p := folder / f"{pair.name}{s}").exists()]
-    if not found:
+    file = find(folder, pair)
+    if file is None:
         raise UserError(f"{folder} has no result {pair.name}, as a video or a folder of frames")
-    frames = np.stack([frame for frame, _ in open_video(found[0])])
+    pictures, times = zip(*open_video(file), strict=True)
+    _refuse_gaps(file, [float(time) for time in times])
+    frames = np.stack(pictures)
     if len(frames) == bench.frames + 1:  # with the first frame, which is not measured
         frames = frames[1:]
     if len(frames) != bench.frames:
         raise UserError(
-            f"{found[0]} has {len(frames)} frames; expected {bench.frames}, or one more with the "
+            f"{file} has {len(frames)} frames; expected {bench.frames}, or one more with the "
             "driver's first frame"
         )
     return np.stack([_resized(frame, bench.size) for frame in frames])

@@ -66,7 +66,9 @@ def _fvd(rows: Sequence[Mapping[str, Any]]) -> Value | None:
 
     rng = np.random.default_rng(0)
     draws = [distance(rng.integers(len(sets), size=len(sets)).tolist()) for _ in range(_FVD_DRAWS)]
-    return _value(distance(range(len(sets))), np.array(draws), sum(len(m) for m, _ in sets))
+    mean = distance(range(len(sets)))
+    # Sets with some videos twice have fewer directions, and are farther apart, all of them.
+    return _value(mean, draws - np.mean(draws) + mean, sum(len(m) for m, _ in sets))
 
 
 def _value(mean: float, draws: np.ndarray, count: int) -> Value:
@@ -82,7 +84,7 @@ def table(measured: Mapping[str, Rows], columns: Columns, kind: str) -> list[lis
     for method, rows in measured.items():
         some = [row for pair, row in rows.items() if pair.startswith(f"{kind}_")]
         found = [value(some, name) for name in names]
-        lines.append([method, *(_cell(v) for v in found)])
+        lines.append([method, *(_cell(v, len(some)) for v in found)])
     return lines
 
 
@@ -90,11 +92,13 @@ def _heading(column: Column) -> str:
     return f"{column.heading} {'↑' if column.more else '↓'}"
 
 
-def _cell(v: Value | None) -> str:
+def _cell(v: Value | None, pairs: int) -> str:
+    """A value with its interval, and of how many pairs it is where it is not of all."""
     if v is None:
         return "-"
     digits = 1 if abs(v.mean) >= 10 else 3
-    return f"{v.mean:.{digits}f} ({v.low:.{digits}f} to {v.high:.{digits}f})"
+    of = f", {v.count} of {pairs} pairs" if v.count < pairs else ""
+    return f"{v.mean:.{digits}f} ({v.low:.{digits}f} to {v.high:.{digits}f}{of})"
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -72,7 +72,7 @@ def _data(frames: Sequence[Picture] | Clip) -> str:
 
 
 def aggregate(files: Sequence[Path]) -> dict[str, Any]:
-    """Mean ranks by method and question, 1 the best, with 95 % intervals over people's answers.
+    """Mean ranks by method and question, 1 the best, with 95 % intervals by drawing people anew.
 
     Raises:
       UserError: a file that no study's page made, or answers of different studies.
@@ -83,42 +83,57 @@ def aggregate(files: Sequence[Path]) -> dict[str, Any]:
         raise UserError(
             f"the {len(files)} files are answers of {len(studies)} studies; expected one"
         )
-    methods = answers[0]["methods"]
-    ranks: dict[str, dict[str, list[float]]] = {m: {q: [] for q in QUESTIONS} for m in methods}
-    for answer in answers:
-        for case in answer["answers"]:
-            for method, rank in case["ranks"].items():
-                ranks[method][case["question"]].append(rank)
-    rng = np.random.default_rng(0)
-    means: dict[str, dict[str, Any]] = {}
-    for method, by_question in ranks.items():
-        means[method] = {}
-        for question, found in by_question.items():
-            if not found:
-                continue
-            draws = np.array(found)[rng.integers(len(found), size=(1000, len(found)))].mean(1)
-            low, high = np.quantile(draws, [0.025, 0.975])
-            means[method][question] = {
-                "rank": float(np.mean(found)),
-                "low": float(low),
-                "high": float(high),
-                "answers": len(found),
-            }
+    if len({answer["visit"] for answer in answers}) < len(answers):
+        raise UserError("two files are of the same visit; expected each person's answers once")
+    means = {
+        method: {
+            question: found
+            for question in QUESTIONS
+            if (found := _rank(answers, method, question)) is not None
+        }
+        for method in answers[0]["methods"]
+    }
     return {"bench": answers[0]["bench"], "people": len(files), "ranks": means}
+
+
+def _rank(answers: Sequence[Mapping[str, Any]], method: str, question: str) -> dict | None:
+    """Mean rank and interval; one person's answers are not independent, so people are drawn."""
+    given = [
+        [case["ranks"][method] for case in answer["answers"] if case["question"] == question]
+        for answer in answers
+    ]
+    sums, counts = np.array([sum(g) for g in given]), np.array([len(g) for g in given])
+    if not counts.sum():
+        return None
+    draws = np.random.default_rng(0).integers(len(given), size=(1000, len(given)))
+    drawn = counts[draws].sum(1)
+    low, high = np.quantile((sums[draws].sum(1) / drawn.clip(1))[drawn > 0], [0.025, 0.975])
+    return {
+        "rank": float(sums.sum() / counts.sum()),
+        "low": float(low),
+        "high": float(high),
+        "answers": int(counts.sum()),
+    }
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text())
-        assert told["format"] == _FORMAT
-        methods = told["methods"]
-        for case in told["answers"]:
-            assert case["question"] in QUESTIONS
-            assert sorted(case["ranks"]) == sorted(methods)
-            assert sorted(case["ranks"].values()) == list(range(1, len(methods) + 1))
+        methods, places = told["methods"], list(range(1, len(told["methods"]) + 1))
+        right = told["format"] == _FORMAT and isinstance(told["bench"], str)
+        right = right and isinstance(told["visit"], int)
+        right = right and all(isinstance(method, str) for method in methods)
+        right = right and all(
+            case["question"] in QUESTIONS
+            and sorted(case["ranks"]) == sorted(methods)
+            and sorted(case["ranks"].values()) == places
+            for case in told["answers"]
+        )
+        if not right:
+            raise ValueError
     except OSError as error:
         raise UserError(f"{file} can't be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{file} holds no answers of a study") from None
     return told
 

@@ -82,7 +82,10 @@ def _exact(q: Array, k: Array, v: Array) -> Array:
 
 
 def _chunked(q: Array, k: Array, v: Array) -> Array:
-    """256 queries at a time. CPU also goes head by head: its batched products are slow."""
+    """256 queries at a time. CPU also goes head by head: its batched products are slow.
+
+    Of several devices each would go through the heads of all: their keys would be gathered.
+    """
     b, n, h, d = q.shape
     chunk = min(_QUERY_CHUNK, n)
     chunks = math.ceil(n / chunk)
@@ -95,7 +98,7 @@ def _chunked(q: Array, k: Array, v: Array) -> Array:
         scores = jnp.einsum("...nd,...dm->...nm", q, k, preferred_element_type=jnp.float32)
         return _weigh(scores * d**-0.5, v, "...nm,...md->...nd").astype(q.dtype)
 
-    if jax.default_backend() == "cpu":
+    if jax.default_backend() == "cpu" and jax.device_count() == 1:
         k, v = k.reshape(b * h, d, -1), v.reshape(b * h, -1, d)
         q = q.reshape(b * h, chunks, chunk, d)
         out = jax.lax.map(

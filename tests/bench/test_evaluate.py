@@ -121,26 +121,47 @@ def test_goes_on_where_it_was(results):
     assert done.returncode == 2 and "another benchmark, checkpoint or setting" in done.stderr
 
 
+def save_result(folder, name, frames):
+    """Frames as files, numbered."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / name / f"{i:04}.png")
+
+
 @pytest.mark.network
 def test_bad_results_are_counted(bench, networks, tmp_path):
     good = tmp_path / "good"
-    good.mkdir()
     for pair in bench.pairs[1:]:
-        clip = bench.clip(pair.driver)[: 9 if pair.name == "self_d1" else 17]
-        first, *rest = (Image.fromarray(frame) for frame in clip)
-        path = good / f"{pair.name}.webp"
-        first.save(path, save_all=True, append_images=rest, lossless=True)
+        save_result(good, pair.name, bench.clip(pair.driver)[: 9 if pair.name == "self_d1" else 17])
     arguments = ("--bench", bench.folder, "--checkpoint=", "--nobaselines", "--out")
-    done = evaluate(*arguments, tmp_path / "out", "--pred", f"a={good}")
+    done = evaluate(*arguments, tmp_path / "out", "--pred", good)
     assert done.returncode == 2 and "2 results could not be measured" in done.stderr
     text = (tmp_path / "out" / "report.md").read_text()
     assert "has no result self_d0" in text and "has 9 frames; expected 16" in text
+    # Once they are there, they are measured.
+    save_result(good, "self_d0", bench.clip("d0"))
+    save_result(good, "self_d1", bench.clip("d1"))
+    done = evaluate(*arguments, tmp_path / "out", "--pred", f"good={good}")
+    assert done.returncode == 0, done.stderr
+    # And again when they have changed.
+    save_result(good, "self_d0", 255 - bench.clip("d0"))
+    done = evaluate(*arguments, tmp_path / "out", "--pred", good)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert told["pairs"]["good"]["self_d0"]["l1"] > 0.1 > told["pairs"]["good"]["self_d1"]["l1"]
+    (good / "self_d0" / "0007.png").unlink()
+    done = evaluate(*arguments, tmp_path / "out", "--pred", good)
+    assert done.returncode == 2
+    assert "has a gap after frame 6" in (tmp_path / "out" / "report.md").read_text()
+    (tmp_path / "file").write_text("")
     for more, message in (
         (("--pred", "a=nowhere"), "NAME=DIR"),
         (("--pred", f"a={good}", "--pred", f"a={good}"), "one name"),
         ((), "the methods are"),
         (("--bench", tmp_path), "no benchmark"),
         (("--pred", f"a={good}", "--arcface", "nowhere"), "nowhere can't be read"),
+        (("--pred", good, "--config.motion.fps=5"), "config.motion has no say"),
+        (("--pred", good, "--out", tmp_path / "file" / "out"), "can't be made"),
     ):
         done = evaluate(*arguments, tmp_path / "other", *more)
         assert done.returncode == 2 and message in done.stderr, done.stderr
@@ -158,7 +179,10 @@ def test_means_know_their_bounds():
     rng = np.random.default_rng(0)
     videos = [{"features": rng.normal(size=(2, 8)), "truth": rng.normal(size=(2, 8))}] * 3
     found = report.value(videos, "fvd")
-    assert found and found.count == 6 and found.low <= found.mean
+    assert found and found.count == 6 and found.low == pytest.approx(found.mean)
+    videos = [{k: rng.normal(size=(4, 30)) for k in ("features", "truth")} for _ in range(45)]
+    found = report.value(videos, "fvd")
+    assert found and found.low < found.mean < found.high
 
 
 def test_ablations_are_compared_by_sign():
@@ -236,7 +260,7 @@ def test_somebody_answers(page, tmp_path):
     for answer in answers["answers"]:
         assert [answer["ranks"][method] for method in answer["order"]] == [3, 1, 2]
     (tmp_path / "a.json").write_bytes(text)
-    (tmp_path / "b.json").write_bytes(text)
+    (tmp_path / "b.json").write_text(json.dumps(answers | {"visit": answers["visit"] + 1}))
     found = study.aggregate([tmp_path / "a.json", tmp_path / "b.json"])
     assert found["people"] == 2 and set(found["ranks"]) == {"ours", "</script>", "ä"}
     ranks = [by["overall"]["rank"] for by in found["ranks"].values()]
@@ -250,20 +274,32 @@ def test_report_opens_in_a_browser(results):
 
 
 def answers(**changes):
-    told = {"format": "emoji_jax study 1", "bench": "b", "methods": ["x", "y"]}
+    told = {"format": "emoji_jax study 1", "bench": "b", "methods": ["x", "y"], "visit": 1}
     return told | {"answers": [{"question": "overall", "ranks": {"x": 1, "y": 2}}]} | changes
 
 
 def test_ranks(tmp_path, monkeypatch):
-    for name, told in (("a", answers()), ("b", answers()), ("other", answers(bench="c"))):
+    other, same = answers(bench="c", visit=3), answers()
+    files = {"a": answers(), "b": answers(visit=2), "other": other, "same": same}
+    for name, told in files.items():
         (tmp_path / name).write_text(json.dumps(told))
     found = study.aggregate([tmp_path / "a", tmp_path / "b"])
     assert found["ranks"]["x"]["overall"] == {"rank": 1, "low": 1, "high": 1, "answers": 2}
     assert study.table(found)[1] == ["x", "-", "-", "1.00 (1.00 to 1.00)"]
     with pytest.raises(UserError, match="2 studies"):
         study.aggregate([tmp_path / "a", tmp_path / "other"])
+    with pytest.raises(UserError, match="the same visit"):
+        study.aggregate([tmp_path / "a", tmp_path / "same"])
+    # Two people of many answers each who disagree: the interval is people's, not answers'.
+    for name, (x, y) in (("c", (1, 2)), ("d", (2, 1))):
+        many = [{"question": "overall", "ranks": {"x": x, "y": y}}] * 50
+        (tmp_path / name).write_text(json.dumps(answers(visit=x, answers=many)))
+    found = study.aggregate([tmp_path / "c", tmp_path / "d"])["ranks"]["x"]["overall"]
+    assert found == {"rank": 1.5, "low": 1, "high": 2, "answers": 100}
     bad = answers(answers=[{"question": "overall", "ranks": {"x": 1, "y": 1}}])
-    for text in ("{", "[]", json.dumps(bad), json.dumps(answers(format="x"))):
+    less = {k: v for k, v in answers().items() if k != "bench"}
+    others = (bad, answers(format="x"), answers(methods=None), less)
+    for text in ("{", "[]", *map(json.dumps, others)):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(UserError, match="no answers of a study"):
             study.aggregate([tmp_path / "bad"])
