@@ -24,10 +24,11 @@ python -m emoji_jax.prepare --dataset=avatars --out "$data/avatars" "${crop[@]}"
 python -m emoji_jax.prepare --dataset=synthetic --out "$data/synthetic" --config.crop.size=128 \
   --config.reader.people=400 --config.reader.poses=16
 
-every=("--config.data.sources='$data/synthetic','$data/fluent','$data/avatars'"
-  --config.data.weights=0.5,0.3,0.2)
+sources="'$data/synthetic','$data/fluent','$data/avatars'"
+every=("--config.data.sources=$sources" "--config.data.weights=0.5,0.3,0.2")
 # Avatars change from picture to picture at once: they are no clips.
-clips=("--config.data.sources='$data/synthetic','$data/fluent'" --config.data.weights=0.6,0.4)
+sources="'$data/synthetic','$data/fluent'"
+clips=("--config.data.sources=$sources" "--config.data.weights=0.6,0.4")
 train() { # NAME CONFIG OPTION...: a run that was stopped has no weights, and nothing may follow
   python -m emoji_jax.train --workdir="$runs/$1" --config="configs/$2.py" "${@:3}"
   [[ -e $runs/$1/weights/config.json ]] || exit 1

@@ -1,7 +1,14 @@
-"""Table 2 of the paper (arXiv 2406.01900), ours beside it."""
+"""Table 2 of the paper (arXiv 2406.01900): its rows trained and measured, and ours beside it."""
 
+import dataclasses
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+from emoji_jax import config as config_file
+from emoji_jax.errors import UserError
 
 FULL = "full"
 # L1, SSIM, LPIPS, FVD, identity, image quality, landmark accuracy in percent.
@@ -59,3 +66,97 @@ def _side(value: float, full: float, more: bool) -> str:
     if value == full or value != value:
         return ""
     return "better" if (value > full) == more else "worse"
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every row is trained with, and what it is measured on.
+
+    Attributes:
+      base: tiny or paper.
+      start: weights that stage 1 starts from.
+      steps: of stages 1 and 2; None is what the configuration says.
+      options: of all trainings, as on the command line.
+      bench: mini, or the folder of a benchmark.
+    """
+
+    base: str
+    start: Sequence[str]
+    steps: Sequence[int | None]
+    options: Sequence[str]
+    bench: str
+
+
+def chosen(rows: Sequence[str] | None) -> list[str]:
+    """Rows to do, the full model first; None is all.
+
+    Raises:
+      UserError: there is no such row.
+    """
+    known = [FULL, *(row for row in PAPER if row != FULL)]
+    unknown = set(rows or ()) - set(known)
+    if unknown:
+        raise UserError(f"no row is called {', '.join(unknown)}; there are {', '.join(known)}")
+    return [row for row in known if rows is None or row in rows or row == FULL]
+
+
+def ablate(rows: Sequence[str], budget: Budget, out: Path) -> list[list[str]]:
+    """Trains and measures rows; what is done is not done again. Returns `table`."""
+    _note(budget, out)
+    for row in rows:
+        train(row, budget, out / row)
+        evaluate(budget, out / row)
+    return table({row: means(out / row / "evaluation" / "results.json") for row in rows})
+
+
+def _note(budget: Budget, out: Path) -> None:
+    """Remembers the budget: rows of different ones can't be compared."""
+    told = {k: v if isinstance(v, str) else list(v) for k, v in vars(budget).items()}
+    path = out / "settings.json"
+    try:
+        if path.exists() and json.loads(path.read_text()) != told:
+            raise UserError(f"{out} has rows of other options; expected a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{out} can't be written: {error.strerror}") from None
+
+
+def train(row: str, budget: Budget, folder: Path) -> None:
+    """Both stages of a row; a stage that is done is not trained again."""
+    prefix = "tiny_" if budget.base == "tiny" else ""
+    start = budget.start
+    for number, steps in enumerate(budget.steps, 1):
+        base = f"{prefix}stage{number}"
+        workdir = folder / f"stage{number}"
+        if not (workdir / "weights" / "config.json").exists():
+            file = f"{base}.py" if row == FULL else f"ablations/{row}.py:{base}"
+            run(
+                "train",
+                f"--config={config_file.folder() / file}",
+                f"--workdir={workdir}",
+                *([f"--config.start={','.join(start)}"] if start else []),
+                *([f"--config.train.steps={steps}"] if steps else []),
+                *budget.options,
+            )
+            if not (workdir / "weights" / "config.json").exists():
+                raise UserError(f"{workdir} was stopped; the same command goes on")
+        start = [str(workdir)]
+
+
+def evaluate(budget: Budget, folder: Path) -> None:
+    """What a row's networks measure."""
+    run(
+        "evaluate",
+        f"--bench={budget.bench}",
+        f"--checkpoint={folder / 'stage2' / 'weights'}",
+        f"--out={folder / 'evaluation'}",
+        "--nobaselines",
+    )
+
+
+def run(name: str, *arguments: str) -> None:
+    """A command of this package; what it says about a mistake stands on stderr already."""
+    done = subprocess.run([sys.executable, "-m", f"emoji_jax.{name}", *arguments], check=False)
+    if done.returncode:
+        raise UserError(f"`python -m emoji_jax.{name} {' '.join(arguments)}` failed")
