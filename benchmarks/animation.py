@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from emoji_jax import driver, sampling
-from emoji_jax.animation import Drawn
+from emoji_jax.animation import Drawn, standing
 from emoji_jax.animator import Animator
 from emoji_jax.data import sources
 from emoji_jax.data.transforms import cut
@@ -51,13 +51,14 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=4000, help="training frames to look through")
     parser.add_argument("--steps", type=int, default=0, help="of the sampler")
     parser.add_argument("--guidance", type=float, help="scale")
+    parser.add_argument("--keep", type=float, help="sampler.keep")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     measured = Measurement(args)
     results = {
         "checkpoint": args.checkpoint,
-        "sampler": {"steps": args.steps, "guidance_scale": args.guidance},
+        "sampler": {"steps": args.steps, "guidance_scale": args.guidance, "keep": args.keep},
         "self": measured.reenact_self(),
         "cross": measured.reenact_others(),
     }
@@ -83,7 +84,7 @@ class Measurement:
         self.animator = Animator.load(args.checkpoint)
         self.side = self.animator.config.size[0]
         self.lpips, self.detector = LPIPS(), Detector()
-        self.sampler = SamplerConfig(steps=args.steps, guidance_scale=args.guidance)
+        self.sampler = SamplerConfig(steps=args.steps, guidance_scale=args.guidance, keep=args.keep)
 
     def find(self, frames: np.ndarray) -> list[Landmarks | None]:
         """The face in each frame."""
@@ -133,8 +134,9 @@ class Measurement:
         conditions = programs.encode(
             portrait.astype(np.float32) / 127.5 - 1, clip_pixels(portrait, cfg.clip.image_size)
         )
-        drawn = Drawn(points, cfg.size, None, cfg.pupils, cfg.contour)
-        return np.stack(list(sampling.animate(programs, conditions, drawn, self.sampler, seed=0)))
+        drawn = Drawn.to_fit(cfg, points)
+        frames = sampling.animate(programs, conditions, drawn, self.sampler, seed=0)
+        return np.stack(list(standing(programs, portrait, frames, self.sampler)))
 
     def compare(
         self, frames: np.ndarray, truth: np.ndarray, seen: list[Landmarks | None]

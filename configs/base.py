@@ -39,6 +39,9 @@ def get_config() -> ml_collections.ConfigDict:
     sampler.batch = 0
     # Frames decoded at a time on each device; more is faster and takes more memory.
     sampler.decode_batch = 4
+    # Where a result differs from the portrait by less than this part of the range of levels, it
+    # has the portrait's own pixels: 0.08 for small networks, 0 never; unset: the checkpoint's own.
+    sampler.keep = config_dict.placeholder(float)
 
     _add_motion(config)
     _add_framing(config)
@@ -114,10 +117,11 @@ def _add_model(config: ml_collections.ConfigDict) -> None:
     model.motion = True
     # Whether the UNet takes masked latents and a mask (paper, 3.3).
     model.progressive = True
-    # How landmarks are drawn (paper, table 2), and whether a driver's are aligned in canonical
-    # space or drawn as they were detected.
+    # How landmarks are drawn (paper, table 2; soft edges are for small pictures), and whether a
+    # driver's are aligned in canonical space or drawn as they were detected.
     model.pupils = True
     model.contour = False
+    model.antialiased = False
     model.aligned = True
 
     # Folders with weights to start from, later ones win: a finished run, or what

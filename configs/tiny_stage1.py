@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = config_file.read("stage1.py", beside=__file__)
     config.dtype = "float32"
     config.model.preset = "tiny"
+    config.model.antialiased = True
     config.train.batch_size = 8
     # The portrait's share of the work is done once for all of them.
     config.train.frames = 4

@@ -14,9 +14,11 @@ from emoji_jax.driver import Progress
 from emoji_jax.framing import View
 from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Landmarks, draw
+from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Latents, Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
+from emoji_jax.standing import keep_standing
 from emoji_jax.video_writer import check_path, write_video
 
 # The released pupils are squares of 6 pixels in pictures of 512.
@@ -43,20 +45,29 @@ class Drawn:
     compat: Literal["release"] | None = None
     pupils: bool = True
     contour: bool = False
+    antialiased: bool = False
     first: int = 0
+
+    @classmethod
+    def to_fit(
+        cls, cfg: EmojiConfig, points: Points, compat: Literal["release"] | None = None
+    ) -> "Drawn":
+        """As networks of this configuration are used to see them."""
+        first = int(compat == "release")
+        return cls(points, cfg.size, compat, cfg.pupils, cfg.contour, cfg.antialiased, first)
 
     def __len__(self) -> int:
         return len(self.points) - self.first
 
     def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
         release = self.compat == "release"  # which has one size of pupils for all pictures
-        radius = 3 if release else max(1, round(_PUPIL * self.size[0]))
         return draw(
             self.points[frames + self.first],
             self.size,
             contour=self.contour,
             pupils=self.pupils,
-            pupil_radius=radius,
+            pupil_radius=3 if release else _PUPIL * self.size[0],
+            antialiased=self.antialiased,
             compat=self.compat,
         )
 
@@ -109,13 +120,25 @@ class Actor:
     def decode(self, latents: Latents) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
         """Frames at the networks' size."""
         recipe = self.recipe
-        return sampling.decode(
+        frames = sampling.decode(
             recipe.programs,
             latents,
             recipe.sampler,
             rounding="down" if recipe.release else "nearest",
             progress=recipe.progress,
         )
+        return standing(recipe.programs, self.reference, frames, recipe.sampler)
+
+
+def standing(
+    programs: Programs, portrait: Frame, frames: Iterator[Frame], sampler: SamplerConfig
+) -> Iterator[Frame]:
+    """Frames at the networks' size, with the portrait's pixels where nothing moves."""
+    keep = programs.cfg.keep if sampler.keep is None else sampler.keep
+    if not keep:
+        return frames
+    (decoded,) = programs.reconstruct(to_unit(portrait, release=False)[None])
+    return (keep_standing(frame[None], portrait, decoded, keep)[0] for frame in frames)
 
 
 def denoise(actors: Sequence[Actor], work: Work | None = None) -> Float[np.ndarray, "P F h w C"]:

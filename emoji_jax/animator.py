@@ -205,9 +205,7 @@ class Animator:
             )
         else:  # the ablation: wherever the driver's face is in its own picture
             points = _Unaligned(driver.landmarks, cfg.size)
-        pictures = Drawn(
-            points, cfg.size, moving.compat, cfg.pupils, cfg.contour, int(recipe.release)
-        )
+        pictures = Drawn.to_fit(cfg, points, moving.compat)
         landmarks = (driver.landmarks, driver.neutral, face)
         arrays = [a for one in landmarks for a in (one.points, one.vertices, one.pose)]
         decides = identity(

@@ -18,6 +18,8 @@ from emoji_jax.models.emoji import EmojiConfig, abstract
 from emoji_jax.models.layers import Compute
 
 _FORMAT = 1
+# Names that older checkpoints don't have: their defaults are what was done before.
+_NEWER = {"antialiased", "keep"}
 _CONFIG = "config.json"
 _BUNDLED = Path(__file__).parent / "weights"
 # Where a training run puts its checkpoint when it is finished.
@@ -129,8 +131,9 @@ def parse_config(settings: Mapping[str, typing.Any]) -> EmojiConfig:
 def _build(kind: typing.Any, settings: Mapping[str, typing.Any]) -> typing.Any:
     """A frozen dataclass from JSON; lists become tuples, unknown or missing names raise."""
     types = typing.get_type_hints(kind)
-    if set(types) != set(settings):
-        raise ValueError(f"{kind.__name__} has other names: {sorted(set(types) ^ set(settings))}")
+    differ = set(types) ^ set(settings)
+    if differ - (_NEWER - set(settings)):
+        raise ValueError(f"{kind.__name__} has other names: {sorted(differ)}")
 
     def value(kind: typing.Any, x: typing.Any) -> typing.Any:
         if dataclasses.is_dataclass(kind):

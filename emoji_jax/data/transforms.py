@@ -46,6 +46,7 @@ class ExampleConfig:
       mask_radius: of the expression mask's discs, as a fraction of the side (the paper gives none).
       pupils: draws the pupils (paper, table 2: without them).
       contour: draws the face's contour (paper, table 2: with it).
+      antialiased: draws soft edges.
     """
 
     frames: int = 1
@@ -58,6 +59,7 @@ class ExampleConfig:
     mask_radius: float = 0.02
     pupils: bool = True
     contour: bool = False
+    antialiased: bool = False
 
 
 def choose_frames(
@@ -173,10 +175,14 @@ def _encoded(
 def _drawn(points: Float[np.ndarray, "F 478 2"], cfg: ExampleConfig) -> dict[str, np.ndarray]:
     """Landmark pictures, and the masks of the facial fine-grained loss (paper, 3.2)."""
     square, radius = (cfg.size, cfg.size), max(1, round(cfg.mask_radius * cfg.size))
-    pupil = max(1, round(3 / 512 * cfg.size))
     return {
         "landmarks": draw(
-            points, square, contour=cfg.contour, pupils=cfg.pupils, pupil_radius=pupil
+            points,
+            square,
+            contour=cfg.contour,
+            pupils=cfg.pupils,
+            pupil_radius=3 / 512 * cfg.size,
+            antialiased=cfg.antialiased,
         ),
         "expression_mask": expression_mask(points, square, radius, cfg.factor)[..., None],
         "face_mask": face_mask(points, square, cfg.factor)[..., None],

@@ -1,7 +1,8 @@
 """Draws expression-aware landmarks: what the landmark encoder sees (arXiv 2406.01900, section 3.1).
 
-Lines are one pixel wide and not smoothed. They are set all at once: each edge's pixels follow in
-closed form from Bresenham's recurrence, and where lines cross, NumPy keeps the last one written.
+Lines are one pixel wide and, unless a checkpoint asks for it (`antialiased.py`), not smoothed. They
+are set all at once: each edge's pixels follow in closed form from Bresenham's recurrence, and where
+lines cross, NumPy keeps the last one written.
 """
 
 from typing import Literal
@@ -11,6 +12,7 @@ from jaxtyping import Float, UInt8
 
 from emoji_jax.landmarks import topology
 from emoji_jax.landmarks.alignment import align
+from emoji_jax.landmarks.antialiased import draw_antialiased
 from emoji_jax.landmarks.template import Landmarks
 
 
@@ -20,7 +22,8 @@ def draw(
     *,
     contour: bool = False,
     pupils: bool = True,
-    pupil_radius: int = 3,
+    pupil_radius: int | float = 3,
+    antialiased: bool = False,
     compat: Literal["release"] | None = None,
 ) -> UInt8[np.ndarray, "*F H W 3"]:
     """Draws landmarks on black: eyes, brows, inner lips and, over them, the pupils.
@@ -32,7 +35,8 @@ def draw(
       size: height and width of the pictures.
       contour: also draws the face contour, under everything else (the paper's ablation).
       pupils: draws the pupils as squares of `2 * pupil_radius` pixels.
-      pupil_radius: 3 at the paper's 512 pixels.
+      pupil_radius: 3 at the paper's 512 pixels; rounded, but at least 1, unless antialiased.
+      antialiased: draws soft edges, for small pictures.
       compat: "release" repeats the released code's pupils near the left and upper border, where
         negative indices count from the other side: they vanish, or appear where no pupil is.
 
@@ -42,13 +46,17 @@ def draw(
     height, width = size
     *leading, count, _ = points.shape
     points = np.asarray(points, np.float64).reshape(-1, count, 2)
-    canvas = np.zeros((len(points), height, width, 3), np.uint8)
-
     edges, colours = topology.EDGES, topology.EDGE_COLOURS
     if contour:
         below = np.full((len(topology.CONTOUR_EDGES), 3), topology.CONTOUR_COLOUR, np.uint8)
         edges = np.concatenate([topology.CONTOUR_EDGES, edges])
         colours = np.concatenate([below, colours])
+    if antialiased:
+        radius = pupil_radius if pupils else None
+        canvas = draw_antialiased(points, edges, colours, size, radius)
+        return canvas.reshape(*leading, height, width, 3)
+
+    canvas = np.zeros((len(points), height, width, 3), np.uint8)
     pixels, inside = to_pixels(points, size)
     visible = inside[:, edges].all(axis=-1)
     frame, edge = np.nonzero(visible)
@@ -57,13 +65,14 @@ def draw(
     canvas.reshape(-1, 3)[(frame[line] * height + y) * width + x] = colours[edge[line]]
 
     if pupils:
+        radius = max(1, round(pupil_radius))
         # int() of the released code: towards zero. Bounded, so that no number is too large for it.
         limit = 2.0**31
         centres = np.nan_to_num(points[:, topology.PUPILS], nan=limit).clip(-limit, limit)
         for picture, pair in zip(canvas, np.trunc(centres).astype(np.int64), strict=True):
             for u, v in pair:
-                left, top = u - pupil_radius, v - pupil_radius
-                right, bottom = u + pupil_radius, v + pupil_radius
+                left, top = u - radius, v - radius
+                right, bottom = u + radius, v + radius
                 if compat != "release":
                     left, top, right, bottom = (max(side, 0) for side in (left, top, right, bottom))
                 picture[top:bottom, left:right] = topology.PUPIL_COLOUR

@@ -34,12 +34,15 @@ class EmojiConfig:
       image_prompt: Q-Former or patch tokens.
       pupils: whether landmarks are drawn with pupils (paper, table 2: without them).
       contour: whether they are drawn with the face's contour (table 2: with it).
+      antialiased: whether their lines have soft edges, by which a small picture tells parts of a
+        pixel; the released code's have not.
       aligned: whether a driver's landmarks are aligned to the portrait in canonical space, or drawn
         as they were detected (table 2: 2D landmarks).
       sampler: by which its frames are made unless told otherwise, a key of `diffusion.SAMPLERS`;
         the defaults are the released code's.
       steps: that it takes.
       guidance_scale: of classifier-free guidance.
+      keep: up to which difference the portrait's own pixels are kept (`standing`); 0: never.
     """
 
     preset: str
@@ -52,10 +55,12 @@ class EmojiConfig:
     image_prompt: ImagePromptConfig = ImagePromptConfig()
     pupils: bool = True
     contour: bool = False
+    antialiased: bool = False
     aligned: bool = True
     sampler: str = "ddim"
     steps: int = 30
     guidance_scale: float = 3.5
+    keep: float = 0.0
 
     @classmethod
     def release(cls) -> "EmojiConfig":
@@ -94,6 +99,7 @@ class EmojiConfig:
             sampler="dpmpp_2m",
             steps=12,
             guidance_scale=1.5,
+            keep=0.08,
         )
 
     @property

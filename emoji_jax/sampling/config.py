@@ -26,6 +26,8 @@ class SamplerConfig:
       overlap: frames that neighbouring windows share, if they overlap.
       batch: windows that are denoised together; 0 means one on each device.
       decode_batch: frames decoded at a time, on each device.
+      keep: up to which difference around a pixel, as a part of the range of levels, it is the
+        portrait's own (`standing`); 0: never; None leaves it open.
     """
 
     name: str = ""
@@ -36,6 +38,7 @@ class SamplerConfig:
     overlap: int = 4
     batch: int = 0
     decode_batch: int = 4
+    keep: float | None = None
 
 
 def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
@@ -59,6 +62,8 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
         raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
     if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
+    if sampler.keep is not None and not 0 <= sampler.keep <= 1:
+        raise UserError(f"sampler.keep is {sampler.keep}; expected a number from 0 to 1")
     if sampler.overlap < 0 or sampler.batch < 0 or sampler.decode_batch < 1:
         raise UserError(
             "sampler.overlap and sampler.batch must be 0 or more, sampler.decode_batch 1 or more"

@@ -129,6 +129,7 @@ def model_config(config: Config) -> EmojiConfig:
         unet=unet,
         pupils=options.pupils,
         contour=options.contour,
+        antialiased=options.antialiased,
         aligned=options.aligned,
     )
 
@@ -170,6 +171,7 @@ def example(config: Config, cfg: EmojiConfig) -> ExampleConfig:
         clip_size=cfg.clip.image_size,
         pupils=cfg.pupils,
         contour=cfg.contour,
+        antialiased=cfg.antialiased,
         **config.example,
     )
 
