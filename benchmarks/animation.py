@@ -29,7 +29,7 @@ from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Detector, Landmarks
 from emoji_jax.metrics.l1 import l1
 from emoji_jax.metrics.landmarks import STILL, correlation, error, signals
-from emoji_jax.metrics.lpips import LPIPS, NAME
+from emoji_jax.metrics.lpips import LPIPS, heading
 from emoji_jax.sampling import SamplerConfig
 
 EXPRESSIONS = ("expression:mouth_open", "expression:blink", "expression:head_shake")
@@ -240,7 +240,7 @@ def _means(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def show(results: dict) -> None:
     """Prints both tables in Markdown."""
-    print(f"| held-out clips of | method | L1 | {NAME} | landmark error | faces found |")
+    print(f"| held-out clips of | method | L1 | {heading()} | landmark error | faces found |")
     print("|---|---|---|---|---|---|")
     for name, methods in results["self"].items():
         for method, m in methods.items():

@@ -77,6 +77,14 @@ ASSETS = {
             ),
         ),
     ),
+    "lpips_alex.pth": Asset(
+        url=None,
+        sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+        size=6_009,
+        licence="BSD-2-Clause",
+        variable="EMOJI_JAX_LPIPS_HEADS",
+        wheels=(("lpips==0.1.4", "lpips/weights/v0.1/alex.pth"),),
+    ),
     "i3d-kinetics-400.ckpt": Asset(
         url=None,
         sha256="af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
@@ -183,6 +191,18 @@ def fetch(name: str) -> Path:
         f"{name} can't be had ({'; '.join(failures)}); download {_origin(asset)} elsewhere "
         f"and set {asset.variable} to its path"
     )
+
+
+def check(path: Path, start: str) -> Path:
+    """A user's own file, whose SHA-256 begins as its name says; raises a UserError for others."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}") from None
+    if not found.startswith(start):
+        raise UserError(f"{path} is another file: its SHA-256 is {found[:8]}..., expected {start}")
+    return path
 
 
 def _origin(asset: Asset) -> str:

@@ -29,7 +29,15 @@ _PRED = flags.DEFINE_multi_string(
     "name, the folder's.",
 )
 _BASELINES = flags.DEFINE_bool("baselines", True, "Also the repeated portrait and a warp.")
-_ARCFACE = flags.DEFINE_string("arcface", None, "ArcFace's weights (.onnx), instead of SFace.")
+_OWN = {
+    "arcface": flags.DEFINE_string("arcface", None, "ArcFace's weights (.onnx), not SFace."),
+    "alexnet": flags.DEFINE_string(
+        "alexnet", None, "alexnet-owt-7be5be79.pth of torchvision: LPIPS, not ST-LPIPS."
+    ),
+    "hyperiqa": flags.DEFINE_string(
+        "hyperiqa", None, "HyperIQA-resnet50-koniq10k-c96c41b1.pth: HyperIQA, not BRISQUE."
+    ),
+}
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _PART = flags.DEFINE_integer("part", 0, "Which part of the pairs to measure, of --parts.", 0)
 _PARTS = flags.DEFINE_integer("parts", 1, "Processes that share the pairs, each its part.", 1)
@@ -62,6 +70,7 @@ def main() -> None:
     _refuse_unused()
     from emoji_jax.bench import evaluation, mini
     from emoji_jax.bench.folder import read
+    from emoji_jax.bench.measure import OwnWeights
 
     preds = dict(_named(text) for text in _PRED.value)
     if len(preds) < len(_PRED.value):
@@ -75,7 +84,7 @@ def main() -> None:
         seed=animating["seed"],
         baselines=_BASELINES.value,
         preds=preds,
-        arcface=Path(_ARCFACE.value) if _ARCFACE.value else None,
+        own=OwnWeights(**{name: Path(f.value) for name, f in _OWN.items() if f.value}),
     )
     jobs = run.jobs(_PART.value, _PARTS.value)
     for _ in tqdm(run.work(jobs), total=len(jobs), desc="measuring", file=sys.stderr):

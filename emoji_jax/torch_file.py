@@ -202,8 +202,9 @@ def _read_stream(path: Path) -> tuple[object, _Places]:
 
 def _tensors(content: object) -> dict[str, _Tensor]:
     """The named tensors of a state dict, or of the state dict that a training checkpoint holds."""
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    for inside in ("state_dict", "params"):
+        if isinstance(content, Mapping) and isinstance(content.get(inside), Mapping):
+            content = content[inside]
     if not isinstance(content, Mapping):
         raise UserError("it holds no dict of tensors")
     tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}

@@ -15,12 +15,18 @@ from emoji_jax import assets, checkpoint
 from emoji_jax.animator import Animator
 from emoji_jax.bench import methods, mini, report, study
 from emoji_jax.bench.folder import Bench, Clip, Pair, read_strip, save_strip
-from emoji_jax.bench.measure import Measurement
+from emoji_jax.bench.measure import Measurement, OwnWeights
 from emoji_jax.errors import UserError
 from emoji_jax.metrics import brisque, fvd, identity, lpips
 from emoji_jax.sampling import SamplerConfig
 
-_NETWORKS = ("face_landmarker.task", lpips.WEIGHTS, fvd.WEIGHTS, brisque.MODEL, brisque.RANGES)
+_NETWORKS = ("face_landmarker.task", fvd.WEIGHTS)
+# What measures where a user has no weights of what papers report.
+_SUBSTITUTES = {
+    "arcface": (identity.WEIGHTS,),
+    "alexnet": (lpips.WEIGHTS,),
+    "hyperiqa": (brisque.MODEL, brisque.RANGES),
+}
 _PACKAGES = ("jax", "mediapipe", "numpy", "pillow")
 # Of each kind of pairs; more make the page large.
 _STRIPS, _STUDIED, _SHOWN = 4, 8, 6
@@ -39,7 +45,7 @@ class Evaluation:
       seed: of the checkpoint's noise.
       baselines: whether to measure `methods.BASELINES`.
       preds: folders of other people's results by the method's name.
-      arcface: weights that measure identity, or None for SFace.
+      own: weights that the user has.
 
     Raises:
       UserError: two methods of one name, or a folder with results of other settings.
@@ -56,10 +62,10 @@ class Evaluation:
         seed: int,
         baselines: bool,
         preds: dict[str, Path],
-        arcface: Path | None,
+        own: OwnWeights,
     ):
         self.bench, self._out, self._preds, self._sampler = bench, out, preds, sampler
-        self._checkpoint, self._loading, self._arcface = checkpoint, loading, arcface
+        self._checkpoint, self._loading, self._own = checkpoint, loading, own
         self._seed = seed
         own = [f"checkpoint {Path(checkpoint).name}"] if checkpoint else []
         self.methods = own + [*methods.BASELINES][: None if baselines else 0] + [*preds]
@@ -72,10 +78,11 @@ class Evaluation:
     def _hashes(self) -> dict[str, str]:
         """Which network computes what."""
         networks = {name: assets.ASSETS[name].sha256 for name in _NETWORKS}
-        if self._arcface:
-            networks[self._arcface.name] = _sha256([self._arcface])
-        else:
-            networks[identity.WEIGHTS] = assets.ASSETS[identity.WEIGHTS].sha256
+        for name, substitutes in _SUBSTITUTES.items():
+            if path := getattr(self._own, name):
+                networks[path.name] = _sha256([path])
+            else:
+                networks |= {s: assets.ASSETS[s].sha256 for s in substitutes}
         if self._checkpoint:
             folder = checkpoint.find(checkpoint.locate(self._checkpoint))
             files = sorted(file for file in folder.rglob("*") if file.is_file())
@@ -128,7 +135,7 @@ class Evaluation:
         """Makes and measures results; yields each when it is written."""
         if not jobs:
             return
-        measurement = Measurement(self.bench, self._arcface)
+        measurement = Measurement(self.bench, self._own)
         try:
             for method in self.methods:
                 pairs = [pair for m, pair in jobs if m == method]
@@ -191,7 +198,7 @@ class Evaluation:
             }
             for method in self.methods
         }
-        columns = Measurement.columns_of(self._arcface)
+        columns = Measurement.columns_of(self._own)
         told = self._told(rows)
         values = {
             method: {

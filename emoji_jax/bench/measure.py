@@ -13,7 +13,7 @@ from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Detector, Landmarks
 from emoji_jax.landmarks.geometry import rotation
-from emoji_jax.metrics import brisque, fvd, identity, lpips
+from emoji_jax.metrics import brisque, fvd, hyperiqa, identity, lpips
 from emoji_jax.metrics import landmarks as faces
 from emoji_jax.metrics.l1 import l1
 from emoji_jax.metrics.ssim import ssim
@@ -32,6 +32,21 @@ class Column:
     kinds: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class OwnWeights:
+    """Networks of papers whose weights a user has; what is None is measured by a substitute.
+
+    Attributes:
+      arcface: an ONNX file, for identity.
+      alexnet: for LPIPS.
+      hyperiqa: for image quality.
+    """
+
+    arcface: Path | None = None
+    alexnet: Path | None = None
+    hyperiqa: Path | None = None
+
+
 BOTH, SELF, CROSS = ("self", "cross"), ("self",), ("cross",)
 
 
@@ -42,28 +57,29 @@ class Measurement:
       UserError: weights can't be had.
     """
 
-    def __init__(self, bench: Bench, arcface: Path | None = None):
+    def __init__(self, bench: Bench, own: OwnWeights = OwnWeights()):
         self.bench = bench
         self._detector = Detector()
-        self._lpips = lpips.LPIPS()
+        self._lpips = lpips.LPIPS(own.alexnet)
         self._fvd = fvd.FVD()
-        self._identity = identity.Identity(arcface)
-        self._brisque = brisque.BRISQUE()
+        self._identity = identity.Identity(own.arcface)
+        self._quality = hyperiqa.HyperIQA(own.hyperiqa) if own.hyperiqa else brisque.BRISQUE()
         self._drivers: dict[str, Landmarks] = {}
         self._truth: dict[str, np.ndarray] = {}
         self._guessed: dict[str, list[str]] = {}
 
     @staticmethod
-    def columns_of(arcface: Path | None = None) -> dict[str, Column]:
+    def columns_of(own: OwnWeights = OwnWeights()) -> dict[str, Column]:
         """What is measured, in the order of the paper's tables, then what they do not have."""
+        quality = hyperiqa.NAME if own.hyperiqa else brisque.NAME
         near = f"landmark accuracy at {faces.THRESHOLD}"
         return {
             "l1": Column("L1", False, SELF),
             "ssim": Column("SSIM", True, SELF),
-            "lpips": Column(lpips.NAME, False, SELF),
+            "lpips": Column(lpips.heading(own.alexnet), False, SELF),
             "fvd": Column(fvd.NAME, False, SELF),
-            "identity": Column(identity.heading(arcface), True, BOTH),
-            "quality": Column(brisque.NAME, False, BOTH),
+            "identity": Column(identity.heading(own.arcface), True, BOTH),
+            "quality": Column(quality, own.hyperiqa is not None, BOTH),
             "accuracy": Column(near, True, BOTH),
             "expression": Column("expression error", False, BOTH),
             "pose": Column("head pose error, degrees", False, BOTH),
@@ -125,7 +141,7 @@ class Measurement:
             raise UserError(
                 f"{task.pair.name} has {len(frames)} frames; expected {len(task.driver) - 1}"
             )
-        told: dict[str, Any] = {"quality": self._brisque(frames).mean()}
+        told: dict[str, Any] = {"quality": self._quality(frames).mean()}
         if task.truth is not None:
             told["l1"] = l1(frames, task.truth).mean()
             told["ssim"] = ssim(frames, task.truth).mean()

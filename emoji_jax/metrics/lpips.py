@@ -1,6 +1,8 @@
 """Perceptual distance by the features of a network that looks at pictures."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,34 +10,50 @@ import numpy as np
 from jaxtyping import Array, Float, Num, UInt8
 
 from emoji_jax import assets
+from emoji_jax.errors import UserError
 from emoji_jax.torch_file import TensorFile
 
 WEIGHTS = "stlpips_alex.pth"
+HEADS = "lpips_alex.pth"
+ALEXNET = "7be5be79"
+"""How the SHA-256 of torchvision's AlexNet begins, alexnet-owt-7be5be79.pth."""
 Weights = Mapping[str, Array | np.ndarray]
-NAME = "ST-LPIPS (AlexNet)"
-"""What stands in a table's heading: it is not the LPIPS of the papers."""
 
 # Of each convolution: its name in the file, and its padding.
 _CONVOLUTIONS = (("1.0", 2), ("2.5", 2), ("3.9", 1), ("4.11", 1), ("5.13", 1))
 # The second and the third see the features before at half their size.
 _HALVED = ("2.5", "3.9")
+# The same of AlexNet as torchvision has it, with the stride.
+_ALEXNET = (("0", 2, 4), ("3", 2, 1), ("6", 1, 1), ("8", 1, 1), ("10", 1, 1))
+_POOLED = ("3", "6")
 _BATCH = 8
 _SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
 _SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 
 
-class LPIPS:
-    """Shift-tolerant LPIPS with AlexNet (arXiv 2207.13686): 0 for the same picture, about 0 to 1.
+def heading(alexnet: Path | None = None) -> str:
+    """What stands in a table's heading: the substitute is not the LPIPS of the papers."""
+    return "LPIPS (AlexNet)" if alexnet else "ST-LPIPS (AlexNet)"
 
-    Its weights, unlike those of the LPIPS that papers report, are to be had with a package; the
-    numbers can't be compared with theirs.
+
+class LPIPS:
+    """Perceptual distance: 0 for the same picture, about 0 to 1.
+
+    LPIPS (arXiv 1801.03924) as papers report it, where its network's weights are given; else
+    shift-tolerant LPIPS (arXiv 2207.13686), whose weights come with a package, and whose numbers
+    can't be compared with theirs.
+
+    Args:
+      alexnet: torchvision's AlexNet, trained on ImageNet (`ALEXNET`).
 
     Raises:
-      UserError: the weights can't be had.
+      UserError: weights can't be had, or are others.
     """
 
-    def __init__(self) -> None:
-        self._weights = jax.tree.map(jnp.asarray, load())
+    def __init__(self, alexnet: Path | None = None):
+        found = load() if alexnet is None else load_alexnet(assets.check(alexnet, ALEXNET))
+        self._weights = jax.tree.map(jnp.asarray, found)
+        self._features = _features if alexnet is None else _alexnet
 
     def __call__(
         self, frames: UInt8[np.ndarray, "F H W 3"], truth: UInt8[np.ndarray, "F H W 3"]
@@ -46,6 +64,7 @@ class LPIPS:
                 distance(
                     self._weights,
                     *map(jnp.asarray, (frames[i : i + _BATCH], truth[i : i + _BATCH])),
+                    features=self._features,
                 )
             )
             for i in range(0, len(frames), _BATCH)
@@ -59,21 +78,53 @@ def load() -> Weights:
     return {name: file[name] for name in file}
 
 
-@jax.jit
+def load_alexnet(path: Path) -> Weights:
+    """AlexNet's weights, and those by which LPIPS weighs its features."""
+    network, heads = TensorFile(path), TensorFile(assets.fetch(HEADS))
+    names = [f"features.{name}.{part}" for name, *_ in _ALEXNET for part in ("weight", "bias")]
+    if missing := set(names) - set(network):
+        raise UserError(f"{path} is not AlexNet: it has no {min(missing)}")
+    return {name: network[name] for name in names} | {name: heads[name] for name in heads}
+
+
+@functools.partial(jax.jit, static_argnames="features")
 def distance(
-    weights: Weights, a: Num[Array, "F H W 3"], b: Num[Array, "F H W 3"]
+    weights: Weights,
+    a: Num[Array, "F H W 3"],
+    b: Num[Array, "F H W 3"],
+    features: Callable[[Weights, Array], list[Array]] | None = None,
 ) -> Float[Array, " F"]:
     """Of pictures of levels 0 to 255; can be differentiated, to train for it."""
-    total = jnp.zeros(len(a))
-    for i, (x, y) in enumerate(zip(_features(weights, a), _features(weights, b), strict=True)):
+    seen, total = features or _features, jnp.zeros(len(a))
+    for i, (x, y) in enumerate(zip(seen(weights, a), seen(weights, b), strict=True)):
         square = jnp.square(_normalised(x) - _normalised(y))
         total += (square * weights[f"lin{i}.model.1.weight"][0, :, 0, 0]).sum(-1).mean((1, 2))
     return total
 
 
+def _shifted(frames: Array) -> Array:
+    return (frames.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
+
+
+def _alexnet(weights: Weights, frames: Array) -> list[Array]:
+    x, found = _shifted(frames), []
+    for name, padding, stride in _ALEXNET:
+        if name in _POOLED:
+            x = _largest(x, 2)
+        x = jax.lax.conv_general_dilated(
+            x,
+            weights[f"features.{name}.weight"],
+            (stride, stride),
+            ((padding, padding),) * 2,
+            dimension_numbers=("NHWC", "OIHW", "NHWC"),
+        )
+        x = jax.nn.relu(x + weights[f"features.{name}.bias"])
+        found.append(x)
+    return found
+
+
 def _features(weights: Weights, frames: Array) -> list[Array]:
-    x = (frames.astype(jnp.float32) / 127.5 - 1 - _SHIFT) / _SCALE
-    found = []
+    x, found = _shifted(frames), []
     for name, padding in _CONVOLUTIONS:
         if name in _HALVED:
             x = _blurred(_largest(x))
@@ -90,9 +141,11 @@ def _features(weights: Weights, frames: Array) -> list[Array]:
     return found
 
 
-def _largest(x: Array) -> Array:
+def _largest(x: Array, stride: int = 1) -> Array:
     """The maximum of every 3 x 3."""
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1,) * 4, "VALID")
+    return jax.lax.reduce_window(
+        x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, stride, stride, 1), "VALID"
+    )
 
 
 def _blurred(x: Array) -> Array:
