@@ -107,8 +107,8 @@ class Measurement:
             indices = np.unique(np.linspace(0, len(clip) - 1, self.args.frames + 1).astype(int))
             first, *truth = (cut(p, self.side) for p in clip.pictures(indices))
             truth = np.stack(truth)
-            points = clip.points(indices[1:])[..., :2].astype(np.float64) * self.side
-            made = self.animate(first, points)
+            own, *points = clip.points(indices)[..., :2].astype(np.float64) * self.side
+            made = self.animate(first, own, np.stack(points))
             seen = self.find(truth)
             methods = {
                 "checkpoint": made,
@@ -128,13 +128,13 @@ class Measurement:
             for name, by_method in rows.items()
         }
 
-    def animate(self, portrait: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Frames of a portrait with landmarks at these pixels."""
+    def animate(self, portrait: np.ndarray, own: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Frames of a portrait, which has its own landmarks, with landmarks at these pixels."""
         programs, cfg = self.animator.programs, self.animator.config
         conditions = programs.encode(
             portrait.astype(np.float32) / 127.5 - 1, clip_pixels(portrait, cfg.clip.image_size)
         )
-        drawn = Drawn.to_fit(cfg, points)
+        drawn = Drawn.to_fit(cfg, points, (portrait, own))
         frames = sampling.animate(programs, conditions, drawn, self.sampler, seed=0)
         return np.stack(list(standing(programs, portrait, frames, self.sampler)))
 

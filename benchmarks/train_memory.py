@@ -49,7 +49,7 @@ def batch_shapes(run: Run) -> dict[str, jax.ShapeDtypeStruct]:
         "frames": ((frames, *picture), jnp.uint8),
         "reference": (picture, jnp.uint8),
         "clip_pixels": ((pixels, pixels, 3), jnp.float32),
-        "landmarks": ((frames, *picture), jnp.uint8),
+        "landmarks": ((frames, side, side, 6 if run.cfg.warped else 3), jnp.uint8),
         "expression_mask": ((frames, *mask), jnp.uint8),
         "face_mask": ((frames, *mask), jnp.uint8),
     }

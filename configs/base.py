@@ -122,6 +122,9 @@ def _add_model(config: ml_collections.ConfigDict) -> None:
     model.pupils = True
     model.contour = False
     model.antialiased = False
+    # Whether the networks also see the portrait moved with its landmarks: not in the paper, for
+    # networks that are trained for hours on a CPU.
+    model.warped = False
     model.aligned = True
 
     # Folders with weights to start from, later ones win: a finished run, or what

@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dtype = "float32"
     config.model.preset = "tiny"
     config.model.antialiased = True
+    config.model.warped = True
     config.train.batch_size = 8
     # The portrait's share of the work is done once for all of them.
     config.train.frames = 4

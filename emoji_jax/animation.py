@@ -13,7 +13,7 @@ from emoji_jax import sampling
 from emoji_jax.driver import Progress
 from emoji_jax.framing import View
 from emoji_jax.images import clip_pixels
-from emoji_jax.landmarks import Landmarks, draw
+from emoji_jax.landmarks import Landmarks, draw, warp
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Latents, Programs, together
@@ -38,7 +38,10 @@ class Points(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """Landmark pictures that are drawn when asked for, so that a long video takes no memory."""
+    """Landmark pictures that are drawn when asked for, so that a long video takes no memory.
+
+    Of networks that want it, they have three more channels: the portrait, warped.
+    """
 
     points: Points
     size: tuple[int, int]
@@ -47,19 +50,47 @@ class Drawn:
     contour: bool = False
     antialiased: bool = False
     first: int = 0
+    portrait: tuple[Frame, Float[np.ndarray, "478 2"]] | None = None
 
     @classmethod
     def to_fit(
-        cls, cfg: EmojiConfig, points: Points, compat: Literal["release"] | None = None
+        cls,
+        cfg: EmojiConfig,
+        points: Points,
+        portrait: tuple[Frame, Float[np.ndarray, "478 2"]],
+        compat: Literal["release"] | None = None,
     ) -> "Drawn":
-        """As networks of this configuration are used to see them."""
-        first = int(compat == "release")
-        return cls(points, cfg.size, compat, cfg.pupils, cfg.contour, cfg.antialiased, first)
+        """As networks of this configuration are used to see them.
+
+        Args:
+          cfg: of the networks.
+          points: where the landmarks shall be.
+          portrait: the picture, at the networks' size, and where its own are.
+          compat: as the released code draws, and leaves out the first frame.
+        """
+        return cls(
+            points,
+            cfg.size,
+            compat,
+            cfg.pupils,
+            cfg.contour,
+            cfg.antialiased,
+            int(compat == "release"),
+            portrait if cfg.warped else None,
+        )
 
     def __len__(self) -> int:
         return len(self.points) - self.first
 
-    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
+    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W _"]:
+        drawn = self.lines(frames)
+        if self.portrait is None:
+            return drawn
+        moved = warp(*self.portrait, self.points[frames + self.first])
+        return np.concatenate([drawn, moved], -1)
+
+    def lines(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
+        """The landmarks alone."""
         release = self.compat == "release"  # which has one size of pupils for all pictures
         return draw(
             self.points[frames + self.first],
@@ -211,7 +242,7 @@ class Animation:
         """Frames with portrait, landmarks and result side by side; a row for each actor."""
         for i, made in enumerate(self._decode(latents)):
             rows = [
-                [actor.reference, actor.pictures[np.array([i])][0], frame]
+                [actor.reference, actor.pictures.lines(np.array([i]))[0], frame]
                 for actor, frame in zip(self.actors, made, strict=True)
             ]
             yield np.concatenate([np.concatenate(row, 1) for row in rows])

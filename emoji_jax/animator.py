@@ -205,7 +205,7 @@ class Animator:
             )
         else:  # the ablation: wherever the driver's face is in its own picture
             points = _Unaligned(driver.landmarks, cfg.size)
-        pictures = Drawn.to_fit(cfg, points, moving.compat)
+        pictures = Drawn.to_fit(cfg, points, (reference, face.pixels[0]), moving.compat)
         landmarks = (driver.landmarks, driver.neutral, face)
         arrays = [a for one in landmarks for a in (one.points, one.vertices, one.pose)]
         decides = identity(

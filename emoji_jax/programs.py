@@ -90,7 +90,7 @@ class Programs:
     def denoise(
         self,
         conditions: Conditions,
-        pictures: UInt8[np.ndarray, "B F H W 3"],
+        pictures: UInt8[np.ndarray, "B F H W _"],
         noise: Float[np.ndarray, "B F h w C"],
         steps: diffusion.Steps,
         guidance_scale: float,
@@ -104,7 +104,8 @@ class Programs:
 
         Args:
           conditions: each clip's portrait's, or one for all.
-          pictures: landmarks of each frame.
+          pictures: landmarks of each frame, and for some networks (`EmojiConfig.warped`) the warped
+            portrait.
           noise: to begin with.
           steps: of the sampler.
           guidance_scale: 1 for none.
@@ -137,7 +138,7 @@ class Programs:
     def predict(
         self,
         conditions: Conditions,
-        pictures: UInt8[np.ndarray, "B F H W 3"],
+        pictures: UInt8[np.ndarray, "B F H W _"],
         x: Float[np.ndarray, "B F h w C"],
         t: int,
         guidance_scale: float,
@@ -198,7 +199,7 @@ def _reconstruct(model: Emoji | Encoders, pictures: Array) -> tuple[Array, Array
 
 def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
     """Conditions for clips with these landmarks; twice, if there is guidance."""
-    motion = model.landmark_encoder(pictures.astype(jnp.float32) / 255)
+    motion = model.see(pictures)
     alike = jax.tree.map(lambda x: jnp.repeat(x, len(pictures) // len(x), 0), conditions)
     conditions = dataclasses.replace(alike, motion=motion)
     return model.with_unconditional(conditions) if guided else conditions

@@ -45,7 +45,7 @@ def main() -> None:
     for motion in args.motions:
         animations = [model(p, motion, moving=moving, framing=whole) for p in portraits]
         numbers = np.linspace(0, len(animations[0]) - 1, args.frames).round().astype(int)
-        drawn = animations[0].actors[0].pictures[numbers]
+        drawn = animations[0].actors[0].pictures.lines(numbers)
         made = [np.stack(list(animation))[numbers] for animation in animations]
         rows.append(np.concatenate([drawn, *made], 2))
     frames = [Image.fromarray(frame) for frame in np.concatenate(rows, 1)]

@@ -61,7 +61,7 @@ def main() -> None:
             numbers = np.linspace(0, len(animation) - 1, FRAMES).round().astype(int)
             gap = np.full((FRAMES, side[0], GAP, 3), 255, np.uint8)
             made = np.stack(list(animation))[numbers]
-            row += [gap, animation.actors[0].pictures[numbers], made]
+            row += [gap, animation.actors[0].pictures.lines(numbers), made]
         rows.append(np.concatenate(row, 2))
     frames = [Image.fromarray(frame) for frame in np.concatenate(rows, 1)]
     frames[0].save(

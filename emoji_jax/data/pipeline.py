@@ -14,7 +14,7 @@ or, of clips that were encoded beforehand, in place of these
 
 and in either case
 
-    landmarks        [B F H W 3]  uint8    drawn
+    landmarks        [B F H W 3]  uint8    drawn; with `warped` [B F H W 6], see `warp`
     expression_mask  [B F h w 1]  uint8    0 or 1 (paper, 3.2)
     face_mask        [B F h w 1]  uint8    0 or 1
     clip             [B]          int64    index of the clip in the source

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from emoji_jax.data.encoded import EncodedClip
+from emoji_jax.errors import UserError
 from emoji_jax.images import Picture, clip_pixels
-from emoji_jax.landmarks import draw, expression_mask, face_mask
+from emoji_jax.landmarks import draw, expression_mask, face_mask, warp
 
 # Left, top and side of a part of a picture, as fractions of its side.
 _WHOLE = (0.0, 0.0, 1.0)
@@ -47,6 +48,7 @@ class ExampleConfig:
       pupils: draws the pupils (paper, table 2: without them).
       contour: draws the face's contour (paper, table 2: with it).
       antialiased: draws soft edges.
+      warped: puts the reference, moved with its landmarks, beside the drawn ones.
     """
 
     frames: int = 1
@@ -60,6 +62,7 @@ class ExampleConfig:
     pupils: bool = True
     contour: bool = False
     antialiased: bool = False
+    warped: bool = False
 
 
 def choose_frames(
@@ -127,6 +130,7 @@ def example(
 
     Raises:
       ValueError: an encoded clip is of pictures of another size.
+      UserError: it has no picture that could be warped.
     """
     reference, frames = choose_frames(rng, len(footage), cfg.frames, cfg.max_stride)
     if isinstance(footage, EncodedClip):
@@ -134,9 +138,16 @@ def example(
     else:
         window = _window(rng, cfg.zoom)
         seen = _pictures(footage, frames, reference, window, rng, cfg)
-    points = footage.points(frames)[..., :2].astype(np.float64)
+    points = footage.points(np.append(frames, reference))[..., :2].astype(np.float64)
     left, top, side = window
-    return {**seen, **_drawn((points - [left, top]) / side * cfg.size, cfg)}
+    *points, own = (points - [left, top]) / side * cfg.size
+    drawn = _drawn(np.stack(points), cfg)
+    if cfg.warped:
+        if "reference" not in seen:
+            raise UserError("model.warped needs pictures; these clips were encoded beforehand")
+        moved = warp(seen["reference"], own, np.stack(points))
+        drawn["landmarks"] = np.concatenate([drawn["landmarks"], moved], -1)
+    return {**seen, **drawn}
 
 
 def _pictures(

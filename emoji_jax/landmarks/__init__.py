@@ -13,6 +13,7 @@ from emoji_jax.landmarks.masks import expression_mask, face_mask
 from emoji_jax.landmarks.mesh import CanonicalMesh, canonical_mesh
 from emoji_jax.landmarks.render import draw, draw_aligned
 from emoji_jax.landmarks.template import Landmarks
+from emoji_jax.landmarks.warp import warp
 
 __all__ = [
     "Alignment",
@@ -28,4 +29,5 @@ __all__ = [
     "face_mask",
     "project",
     "solve",
+    "warp",
 ]

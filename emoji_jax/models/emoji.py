@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 from emoji_jax.models.image_prompt import (
     CLIPVision,
@@ -36,6 +37,8 @@ class EmojiConfig:
       contour: whether they are drawn with the face's contour (table 2: with it).
       antialiased: whether their lines have soft edges, by which a small picture tells parts of a
         pixel; the released code's have not.
+      warped: whether the networks also see the portrait moved with its landmarks
+        (`landmarks.warp`); not in the paper, for networks that are trained for hours.
       aligned: whether a driver's landmarks are aligned to the portrait in canonical space, or drawn
         as they were detected (table 2: 2D landmarks).
       sampler: by which its frames are made unless told otherwise, a key of `diffusion.SAMPLERS`;
@@ -56,6 +59,7 @@ class EmojiConfig:
     pupils: bool = True
     contour: bool = False
     antialiased: bool = False
+    warped: bool = False
     aligned: bool = True
     sampler: str = "ddim"
     steps: int = 30
@@ -100,6 +104,8 @@ class EmojiConfig:
             steps=12,
             guidance_scale=1.5,
             keep=0.08,
+            antialiased=True,
+            warped=True,
         )
 
     @property
@@ -125,13 +131,29 @@ class Emoji(nnx.Module):
             dataclasses.replace(unet, in_channels=unet.out_channels), compute, rngs=rngs
         )
         self.landmark_encoder = LandmarkEncoder(
-            cfg.landmark_encoder, unet.channels[0], compute, rngs=rngs
+            cfg.landmark_encoder,
+            unet.channels[0],
+            compute,
+            latents=cfg.vae.latent_channels if cfg.warped else 0,
+            rngs=rngs,
         )
         self.image_prompt = ImagePrompt(
             cfg.image_prompt, cfg.clip.hidden_size, unet.context, compute, rngs=rngs
         )
         self.vae = VAE(cfg.vae, exact, rngs=rngs)
         self.clip = CLIPVision(cfg.clip, compute, rngs=rngs)
+
+    def see(self, pictures: UInt8[Array, "B F H W _"]) -> Float[Array, "B F h w C"]:
+        """Features of landmark pictures, and of the warped portraits beside them if there are any.
+
+        Those are encoded a frame at a time: all together would not fit at 512 pixels.
+        """
+        seen = pictures.astype(jnp.float32) / 255
+        if not self.cfg.warped:
+            return self.landmark_encoder(seen)
+        warped = jnp.swapaxes(2 * seen[..., 3:] - 1, 0, 1)
+        latents = jnp.swapaxes(jax.lax.map(self.vae.encode, warped), 0, 1)
+        return self.landmark_encoder(seen[..., :3], latents)
 
     def condition(
         self,

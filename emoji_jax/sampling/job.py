@@ -23,7 +23,7 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]: ...
+    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W _"]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Job:
         portraits = frames[:, 0] // self.length
         return jax.tree.map(lambda x: x[portraits], self.conditions)
 
-    def draw(self, frames: Int[np.ndarray, "B F"]) -> UInt8[np.ndarray, "B F H W 3"]:
+    def draw(self, frames: Int[np.ndarray, "B F"]) -> UInt8[np.ndarray, "B F H W _"]:
         """Landmark pictures of windows."""
         numbers = frames[:, 0] // self.length
         return np.stack(

@@ -119,8 +119,7 @@ def loss(
     count, length = x0.shape[:2]
     drop = jax.random.bernoulli(next(keys), cfg.drop, (count,))
     conditions = model.condition_on(reference, model.image_prompt.gather(tokens), drop)
-    landmarks = model.landmark_encoder(batch["landmarks"].astype(jnp.float32) / 255)
-    conditions = dataclasses.replace(conditions, motion=landmarks)
+    conditions = dataclasses.replace(conditions, motion=model.see(batch["landmarks"]))
     known = known_frames(next(keys), count, length, cfg, motion=motion)
     masks = [batch[name].astype(jnp.float32) for name in ("expression_mask", "face_mask")]
     if not motion:

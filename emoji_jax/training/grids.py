@@ -28,7 +28,7 @@ def of_animation(
         frames = sampling.animate(programs, conditions, clip["landmarks"], config, seed=seed)
         black = np.zeros_like(reference)
         rows += [
-            np.concatenate([black, *clip["landmarks"]], 1),
+            np.concatenate([black, *clip["landmarks"][..., :3]], 1),
             np.concatenate([reference, *truth], 1),
             np.concatenate([black, *frames], 1),
         ]

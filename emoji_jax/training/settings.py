@@ -130,6 +130,7 @@ def model_config(config: Config) -> EmojiConfig:
         pupils=options.pupils,
         contour=options.contour,
         antialiased=options.antialiased,
+        warped=options.warped,
         aligned=options.aligned,
     )
 
@@ -172,6 +173,7 @@ def example(config: Config, cfg: EmojiConfig) -> ExampleConfig:
         pupils=cfg.pupils,
         contour=cfg.contour,
         antialiased=cfg.antialiased,
+        warped=cfg.warped,
         **config.example,
     )
 

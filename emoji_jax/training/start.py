@@ -11,6 +11,8 @@ from emoji_jax import checkpoint
 from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import EmojiConfig, Networks, initialise
 
+# What a folder may lack as a part of a network: it begins as nothing.
+_ADDED = (".motion_modules.", ".conv_warped.")
 # More input channels than before (the progressive strategy's) begin without influence.
 _WIDENED = "unet.conv_in.kernel"
 
@@ -33,9 +35,9 @@ def parameters(
 ) -> dict[str, np.ndarray]:
     """Parameters by dotted name, on the host.
 
-    A network that a folder has must be there as a whole, with two exceptions: motion modules may
-    be missing, which stage 2 adds, or be left out, for stage 1; and the UNet may take fewer input
-    channels.
+    A network that a folder has must be there as a whole, with two exceptions: what `_ADDED` names
+    may be missing, as motion modules are before stage 2, or be left out; and the UNet may take
+    fewer input channels.
 
     Raises:
       UserError: a folder has no checkpoint, or one that does not fit.
@@ -59,10 +61,15 @@ def parameters(
 def _network(folder: Path, network: str, initial: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     stored = {f"{network}.{name}": s for name, s in checkpoint.shapes(folder / network).items()}
     wanted = {name: x for name, x in initial.items() if name.startswith(f"{network}.")}
-    if not any(".motion_modules." in name for name in stored):
-        wanted = {name: x for name, x in wanted.items() if ".motion_modules." not in name}
+    for part in _ADDED:
+        if not any(part in name for name in stored):
+            wanted = {name: x for name, x in wanted.items() if part not in name}
     shapes = {name: x.shape for name, x in wanted.items()}
-    unwanted = {n: s for n, s in stored.items() if ".motion_modules." in n and n not in wanted}
+    unwanted = {
+        name: shape
+        for name, shape in stored.items()
+        if any(part in name for part in _ADDED) and name not in wanted
+    }
     shapes |= unwanted
     extra = 0
     if _WIDENED in shapes and _WIDENED in stored:

@@ -225,6 +225,19 @@ def test_untrained_landmarks_and_motion_add_nothing():
     np.testing.assert_allclose(moving(x, t, conditions), unet(x, t, conditions), atol=1e-5)
 
 
+def test_warped_portraits_begin_without_influence_and_then_have_one():
+    net = Emoji(dataclasses.replace(SMALL, warped=True), rngs=Draws(0))
+    drawn = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32, 6), np.uint8)
+    other = drawn.copy()
+    other[1, 2, ..., 3:] = 255 - other[1, 2, ..., 3:]
+    assert not np.any(net.see(jnp.asarray(drawn)))
+    kernel = net.landmark_encoder.conv_warped.kernel
+    kernel[...] = jnp.ones_like(kernel[...])
+    differ = np.asarray(net.see(jnp.asarray(drawn)) != net.see(jnp.asarray(other)))
+    # Each frame sees its own.
+    assert differ[1, 2].any() and not differ[0].any() and not differ[1, :2].any()
+
+
 def test_shapes_are_checked_while_testing(model):
     with pytest.raises(Exception, match="Type-check error"):
         model.landmark_encoder(normal(0, 1, 32, 32, 4))

@@ -18,6 +18,7 @@ from absl import flags
 
 from emoji_jax import checkpoint
 from emoji_jax import config as config_file
+from emoji_jax.animator import Animator
 from emoji_jax.data import pipeline, sources, synthetic
 from emoji_jax.errors import UserError
 from emoji_jax.models.vae import VAE
@@ -91,6 +92,30 @@ def test_logs_and_pictures(stage1):
     assert [path.name for path in (stage1 / "samples").iterdir()] == ["validation_0000004.png"]
     assert any((stage1 / "tensorboard").iterdir())
     assert json.loads((stage1 / "config.json").read_text())["options"]["train"]["steps"] == 4
+
+
+def test_warped_portraits_are_learnt_from_on_top_of_a_stage_without(stage1, tmp_path):
+    config = small.get_config("stage1")
+    config.start, config.model.warped = (str(stage1),), True
+    config.log.grids = 4
+    run = Run(config, tmp_path / "warped")
+    added = "landmark_encoder.conv_warped.kernel"
+    assert not np.any(np.asarray(run.state().best[added]))
+    run.train()
+    weights = checkpoint.find(tmp_path / "warped")
+    assert np.any(_network(weights, "landmark_encoder")["conv_warped.kernel"])
+    assert checkpoint.read_config(weights).warped
+    # The next stage has it, and a portrait is animated with it.
+    config = small.get_config("stage2")
+    config.start, config.model.warped = (str(tmp_path / "warped"),), True
+    Run(config, tmp_path / "stage2").train()
+    (portrait,) = synthetic.render(
+        synthetic.portrait(5, 0, "shaded"), synthetic.Expression(), (32, 32)
+    )
+    face = synthetic.landmarks(synthetic.Expression(), (32, 32))
+    animator = Animator.load(tmp_path / "stage2" / "weights")
+    frames = list(animator(portrait, synthetic.motion("laugh", 5), ref_landmarks=face))
+    assert len(frames) == 5 and frames[0].shape == (32, 32, 3)
 
 
 def test_stage_2_trains_motion_modules_and_nothing_else(stage1, tmp_path):
