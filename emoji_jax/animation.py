@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int, UInt8
 
 from emoji_jax import sampling
 from emoji_jax.driver import Progress
-from emoji_jax.framing import View
+from emoji_jax.framing import View, paste, shares
 from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Landmarks, draw, warp
 from emoji_jax.models.emoji import EmojiConfig
@@ -230,13 +230,14 @@ class Animation:
 
     def frames(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
         """The frames of its actors' latents."""
+        views = [actor.view for actor in self.actors]
+        weights = [] if self.seam is None else shares(views, self.seam)
         for made in self._decode(latents):
-            picture = self.picture
-            for actor, frame in zip(self.actors, made, strict=True):
-                picture = (
-                    frame if self.seam is None else actor.view.paste(frame, picture, self.seam)
-                )
-            yield picture
+            if self.seam is None:
+                yield made[0]
+            else:
+                parts = [view.part(frame) for view, frame in zip(views, made, strict=True)]
+                yield paste(parts, views, weights, self.picture)
 
     def grid(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
         """Frames with portrait, landmarks and result side by side; a row for each actor."""

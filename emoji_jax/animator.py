@@ -73,7 +73,10 @@ class Animator:
             if fits != [True, True]:
                 raise UserError(f"size is {size}; expected height and width, multiples of {factor}")
             cfg = dataclasses.replace(cfg, size=tuple(size))
-        return cls(Programs(cfg, graph, parameters, all_devices()), _contents(directory))
+        return cls(
+            Programs(cfg, graph, parameters, all_devices()),
+            f"{_contents(directory)} {dtype} {attention}",
+        )
 
     def __call__(
         self,
@@ -207,10 +210,10 @@ class Animator:
             points = _Unaligned(driver.landmarks, cfg.size)
         pictures = Drawn.to_fit(cfg, points, (reference, face.pixels[0]), moving.compat)
         landmarks = (driver.landmarks, driver.neutral, face)
+        # What has a say in latents: those that are made may be decoded otherwise.
+        sampled = dataclasses.replace(recipe.sampler, batch=0, decode_batch=4, keep=None)
         arrays = [a for one in landmarks for a in (one.points, one.vertices, one.pose)]
-        decides = identity(
-            self.checkpoint, cfg, (recipe.sampler, moving, recipe.seed), reference, *arrays
-        )
+        decides = identity(self.checkpoint, cfg, (sampled, moving, recipe.seed), reference, *arrays)
         return Actor(view, reference, pictures, recipe, decides)
 
     @property

@@ -93,6 +93,8 @@ def fit(
     average = average_face().points[0].astype(np.float64)  # its picture is square
     ids = [NAMED[key] for key in points]
     targets = np.array(list(points.values()))
+    if not (np.abs(targets / size[::-1] - 0.5) <= 2).all():  # false for what is no number, too
+        raise UserError(f"{name}: a point lies far outside of the picture's {size[1]}x{size[0]}")
     source = average[ids, :2]
     for places in (source, targets):
         if np.linalg.svd(places - places.mean(0), compute_uv=False)[1] < 1e-2 * np.ptp(places):

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
@@ -17,6 +18,9 @@ from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.landmarks.detect import Choice
 from emoji_jax.landmarks.geometry import rotation
 from emoji_jax.video import open_video
+
+LANDMARKS = (".npz", ".npy")
+"""Suffixes of files that hold landmarks already."""
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -123,10 +127,7 @@ def read(
         return motion
     landmarks, audio, notes = _landmarks(motion, moving, detector, progress)
     if not len(landmarks):
-        raise UserError(
-            f"nothing of the motion lies between motion.start={moving.start} and "
-            f"motion.end={moving.end}, seconds"
-        )
+        raise _nothing(moving)
     name = "the motion" if isinstance(motion, Landmarks) else str(motion)
     notes += _warnings(name, landmarks)
     if moving.smooth:
@@ -148,7 +149,7 @@ def _landmarks(
     progress: Progress,
 ) -> tuple[Landmarks, Path | None, list[str]]:
     """The part of a motion that is used, its sound, and remarks."""
-    if isinstance(motion, str | Path) and Path(motion).suffix in (".npz", ".npy"):
+    if isinstance(motion, str | Path) and Path(motion).suffix.lower() in LANDMARKS:
         motion = Landmarks.load(motion, fps=moving.frame_rate)
     elif not isinstance(motion, Landmarks) and str(motion).startswith("expression:"):
         motion = expression(str(motion).partition(":")[2], moving.frames)
@@ -156,6 +157,8 @@ def _landmarks(
         part = timing.trim(motion, moving.start, moving.end)
         return part[: moving.frames or None], None, []
     video = open_video(motion, frame_rate=moving.frame_rate)
+    if video.length and moving.start and moving.start >= video.length / video.frame_rate:
+        raise _nothing(moving)
     used = _between(video, moving.start, moving.end)
     if moving.frames:
         used = itertools.islice(used, moving.frames)
@@ -180,6 +183,13 @@ def _landmarks(
             f"neighbours ({_ranges(filled)})"
         )
     return landmarks, video.audio, notes
+
+
+def _nothing(moving: MotionConfig) -> UserError:
+    return UserError(
+        f"nothing of the motion lies between motion.start={moving.start} and "
+        f"motion.end={moving.end}, seconds"
+    )
 
 
 def _between(
@@ -210,9 +220,8 @@ def _warnings(name: str, landmarks: Landmarks) -> list[str]:
             f"{name}: the head is turned by more than {PROFILE:.0f} degrees in {len(profile)} "
             f"frames ({_ranges(profile)}), where its hidden half can only be guessed"
         )
-    nose = landmarks.pixels[:, 1]
-    outline = landmarks.points[..., 0].astype(np.float64) * landmarks.size[1]
-    width = np.ptp(outline, axis=1)
+    seen = [_seen(landmarks[some]) for some in chunks(len(landmarks))]
+    nose, width, inside = map(np.concatenate, zip(*seen, strict=True))
     way = np.linalg.norm(np.diff(nose, axis=0), axis=1)
     growth = np.abs(np.diff(np.log(np.maximum(width, 1e-6))))
     cuts = 1 + np.flatnonzero((way > _JUMP * width[:-1]) | (growth > np.log(1.6)))
@@ -222,13 +231,20 @@ def _warnings(name: str, landmarks: Landmarks) -> list[str]:
             f"{name}: the face jumps at {times} s{' and later' if len(cuts) > 5 else ''}, as at "
             "cuts between scenes; motion.start and motion.end choose one of them"
         )
-    inside = (landmarks.points[..., :2] >= 0) & (landmarks.points[..., :2] <= 1)
-    outside = np.flatnonzero(inside.all(-1).mean(1) < 0.8)
+    outside = np.flatnonzero(inside < 0.8)
     if len(outside):
         notes.append(
             f"{name}: the face leaves the picture in {len(outside)} frames ({_ranges(outside)})"
         )
     return notes
+
+
+def _seen(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nose's place and the face's width in pixels, and the part that is in the picture."""
+    points = landmarks.points[..., :2]
+    width = np.ptp(points[..., 0].astype(np.float64), axis=1) * landmarks.size[1]
+    inside = ((points >= 0) & (points <= 1)).all(-1).mean(1)
+    return landmarks.pixels[:, 1], width, inside
 
 
 def _neutral(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
@@ -288,9 +304,9 @@ def check_motion(moving: MotionConfig) -> None:
     """Raises a UserError for settings that can't work."""
     if moving.max_gap < 0:
         raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
-    if not 0 < moving.frame_rate <= 1000:
-        raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected more than 0, to 1000")
-    if moving.frames is not None and moving.frames < 0:
+    if not 0.01 <= moving.frame_rate <= 1000:
+        raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected 0.01 to 1000")
+    if moving.frames is not None and not (isinstance(moving.frames, int) and moving.frames >= 0):
         raise UserError(f"motion.frames is {moving.frames}; expected 1 or more, or 0 for all")
     if moving.fps is not None and not 0 <= moving.fps <= 1000:
         raise UserError(f"motion.fps is {moving.fps}; expected more than 0, to 1000")

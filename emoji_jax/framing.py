@@ -1,6 +1,7 @@
 """Which part of a picture the networks see, and how what they make of it goes back there."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -80,20 +81,21 @@ class View:
         pose, vertices = solve(points, self.size)
         return Landmarks(points, vertices, pose, face.blendshapes, self.size, face.times)
 
-    def paste(self, frame: Small, onto: Picture, seam: float) -> Picture:
-        """Puts a frame back where the view was cut out of `onto`, softly at its borders."""
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Rows and columns of the picture that it covers."""
         (height, width), (rows, columns) = self.picture, self.extent
-        whole = np.asarray(Image.fromarray(frame).resize((columns, rows), Image.Resampling.LANCZOS))
         y = slice(max(self.top, 0), min(self.top + rows, height))
-        x = slice(max(self.left, 0), min(self.left + columns, width))
-        part = whole[
+        return y, slice(max(self.left, 0), min(self.left + columns, width))
+
+    def part(self, frame: Small) -> UInt8[np.ndarray, "_ _ 3"]:
+        """A frame at the picture's scale, as far as it lies inside."""
+        rows, columns = self.extent
+        whole = np.asarray(Image.fromarray(frame).resize((columns, rows), Image.Resampling.LANCZOS))
+        y, x = self.place
+        return whole[
             y.start - self.top : y.stop - self.top, x.start - self.left : x.stop - self.left
         ]
-        weight = self.weights(seam)
-        result = onto.copy()
-        mixed = weight * part + (1 - weight) * onto[y, x]
-        result[y, x] = np.round(mixed).astype(np.uint8)
-        return result
 
     def weights(self, seam: float) -> Float32[np.ndarray, "_ _ 1"]:
         """What the frame counts at each pixel of the picture that it covers.
@@ -103,6 +105,48 @@ class View:
         (height, width), (rows, columns) = self.picture, self.extent
         along = [_ramp(self.top, rows, height, seam), _ramp(self.left, columns, width, seam)]
         return (along[0][:, None] * along[1])[..., None].astype(np.float32)
+
+
+def shares(views: Sequence[View], seam: float) -> list[Float32[np.ndarray, "_ _ 1"]]:
+    """What each of several views counts at each pixel that it covers.
+
+    Alone, as `View.weights`. Where several lie over each other, each has what is nearest to its
+    middle, and so its face: the others show it as it was.
+    """
+    weights = [view.weights(seam) for view in views]
+    if len(views) == 1:
+        return weights
+    total = np.zeros((*views[0].picture, 1), np.float32)
+    claims = [weight * _nearness(view) for view, weight in zip(views, weights, strict=True)]
+    for view, claim in zip(views, claims, strict=True):
+        total[view.place] += claim
+    return [
+        weight * claim / np.maximum(total[view.place], 1e-30)
+        for view, weight, claim in zip(views, weights, claims, strict=True)
+    ]
+
+
+def _nearness(view: View) -> Float32[np.ndarray, "_ _ 1"]:
+    """Of the pixels that a view covers to its middle, falling by half in a hundredth of it."""
+    away = [
+        (np.arange(part.start, part.stop) + 0.5 - start) / length - 0.5
+        for part, start, length in zip(view.place, (view.top, view.left), view.extent, strict=True)
+    ]
+    square = away[0][:, None] ** 2 + away[1] ** 2
+    return np.exp(-100 * square)[..., None].astype(np.float32)
+
+
+def paste(
+    parts: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    views: Sequence[View],
+    weights: Sequence[Float32[np.ndarray, "_ _ 1"]],
+    picture: Picture,
+) -> Picture:
+    """Puts what `View.part` made back into the picture, each by what it counts (`shares`)."""
+    result = picture.astype(np.float32)
+    for part, view, weight in zip(parts, views, weights, strict=True):
+        result[view.place] += weight * (part.astype(np.float32) - picture[view.place])
+    return np.round(result).clip(0, 255).astype(np.uint8)
 
 
 def _ramp(start: int, length: int, limit: int, seam: float) -> Float[np.ndarray, " N"]:

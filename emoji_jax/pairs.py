@@ -14,6 +14,8 @@ from emoji_jax.errors import UserError
 
 # Sections of the options that a pair may have its own of; "" is for the seed.
 _GROUPS = ("", "sampler", "motion", "controls", "framing")
+_BY_HAND = "ref_landmarks"
+_COLUMNS = ("ref", "driving", "out", _BY_HAND)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Pair:
       driving: motion.
       out: name of the result in the folder of results.
       options: what differs from the command line, by name.
+      ref_landmarks: file of the portrait's landmarks; empty: they are found.
     """
 
     ref: str
     driving: str
     out: str
     options: tuple[tuple[str, str], ...] = ()
+    ref_landmarks: str = ""
 
 
 def read_table(path: Path, suffix: str) -> list[Pair]:
@@ -59,9 +63,10 @@ def read_table(path: Path, suffix: str) -> list[Pair]:
     pairs = []
     for row in rows:
         cells = {name: (value or "").strip() for name, value in row.items()}
-        given = tuple((k, v) for k, v in cells.items() if v and k not in ("ref", "driving", "out"))
+        given = tuple((k, v) for k, v in cells.items() if v and k not in _COLUMNS)
         out = cells.get("out") or _name(cells["ref"], cells["driving"], suffix)
-        pairs.append(Pair(found(cells["ref"]), found(cells["driving"]), out, given))
+        ref, driving, by_hand = (found(cells.get(n, "")) for n in ("ref", "driving", _BY_HAND))
+        pairs.append(Pair(ref, driving, out, given, by_hand))
     return _distinct(pairs)
 
 
@@ -112,7 +117,7 @@ def configured(
     for name, text in given:
         group, _, option = name.rpartition(".")
         section = config.get(group, {}) if group else config
-        if group not in _GROUPS or option not in section:
+        if group not in _GROUPS or option not in section or (not group and option != "seed"):
             raise UserError(f"there is no option {name!r}; expected e.g. seed, controls.mouth")
         section[option] = _value(name, text, section[option])
     return options.of_animating(config)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from emoji_jax import by_hand, command
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
-from emoji_jax.driver import expression
+from emoji_jax.driver import LANDMARKS, expression
 from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.video import open_video
@@ -123,7 +123,7 @@ def look_at(portrait: str, drivers: Sequence[str]) -> None:
     """Raises what is wrong with the inputs before the weights are read, which may take a minute."""
     read_image(portrait)
     for driver in drivers:
-        if Path(driver).suffix in (".npz", ".npy"):
+        if Path(driver).suffix.lower() in LANDMARKS:
             Landmarks.load(driver)
         elif driver.startswith("expression:"):
             expression(driver.partition(":")[2], frames=1)

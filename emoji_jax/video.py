@@ -114,8 +114,9 @@ class _File(Video):
                 raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
             rate = stream.average_rate or stream.guessed_rate or Fraction(30)
             sound = path if container.streams.audio else None
-            self.promised = stream.frames or _told_frames(stream, Fraction(rate))
-        super().__init__(path, Fraction(rate), stream.frames or None, sound)
+            count = stream.frames
+            self.promised = count or _told_frames(stream, Fraction(rate))
+        super().__init__(path, Fraction(rate), count or None, sound)
 
     def _read(self) -> Iterator[tuple[Picture, float]]:
         count = 0

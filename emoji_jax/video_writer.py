@@ -198,7 +198,7 @@ class _Pillow:
         path.touch()
         self.path, self.last = path, float(1 / frame_rate)
         # Anything quicker is shown for a tenth of a second by browsers.
-        self.shortest = 0.02 if path.suffix == ".gif" else 0.011
+        self.shortest = 0.02 if path.suffix.lower() == ".gif" else 0.011
         self.frames: list[Image.Image] = []
         self.times: list[float] = []
 
@@ -211,7 +211,7 @@ class _Pillow:
     def finish(self) -> None:
         ends = [*self.times[1:], self.times[-1] + max(self.last, self.shortest)]
         # Rounded at the ends, not each by itself, so that errors do not add up.
-        unit = 10 if self.path.suffix == ".gif" else 1
+        unit = 10 if self.path.suffix.lower() == ".gif" else 1
         marks = np.round(np.array([self.times[0], *ends]) * 1000 / unit).astype(int) * unit
         first, *rest = self.frames
         first.save(

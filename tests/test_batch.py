@@ -13,7 +13,9 @@ from PIL import Image
 from emoji_jax import config as config_file
 from emoji_jax import pairs
 from emoji_jax.animator import Animator
+from emoji_jax.data import synthetic
 from emoji_jax.errors import UserError
+from emoji_jax.making import Batch
 from emoji_jax.sampling import SamplerConfig
 from emoji_jax.video import read_video
 from tests.conftest import PORTRAIT
@@ -26,6 +28,9 @@ ROOT = Path(__file__).parent.parent
 def folder(tmp_path_factory, weights, landmark_model) -> Path:
     """A checkpoint of random weights, and two portraits."""
     root = tmp_path_factory.mktemp("batch")
+    (root / "drivers").mkdir()
+    for name in ("wink", "smile"):
+        synthetic.motion("laugh", 2).save(root / "drivers" / f"{name}.npz")
     (root / "weights").symlink_to(weights)
     (root / "portraits").mkdir()
     with Image.open(PORTRAIT) as image:
@@ -66,16 +71,26 @@ def test_a_table_with_bad_rows(folder):
         "portraits/b.png,expression:laugh,four.mp4,,2,,\n"
         "portraits/b.png,expression:nothing,five,,,,\n"
         "portraits/b.png,expression:laugh,six,,many,,\n"
+        "portraits/b.png,expression:laugh,seven.png,,2,,\n"
+        "portraits/b.png,expression:laugh,eight,,2.5,,\n"
     )
     done = batch(folder, "--pairs=table.csv", "--out=made", "--config.sampler.batch=2")
     assert done.returncode == 2, done.stderr
-    assert "error: 3 of 6 pairs failed; made/results.jsonl says why" in done.stderr
+    assert "error: 5 of 8 pairs failed; made/results.jsonl says why" in done.stderr
     assert "Traceback" not in done.stderr
     told = results(folder / "made" / "results.jsonl")
-    assert {name for name, r in told.items() if "error" in r} == {"three", "five", "six"}
+    assert {name for name, r in told.items() if "error" in r} == {
+        "three",
+        "five",
+        "six",
+        "seven.png",
+        "eight",
+    }
     assert "missing.png does not exist" in told["three"]["error"]
     assert "no built-in expression 'nothing'" in told["five"]["error"]
     assert "motion.frames is 'many'" in told["six"]["error"]
+    assert "2 frames" in told["seven.png"]["error"]
+    assert "motion.frames is 2.5" in told["eight"]["error"]
     one, _ = read_video(folder / "made" / "one")
     two, _ = read_video(folder / "made" / "two")
     assert one.shape == (3, 448, 320, 3) and two.shape == (3, 32, 32, 3)
@@ -87,12 +102,6 @@ def test_a_table_with_bad_rows(folder):
 
 def test_folders_and_resuming(folder, tmp_path):
     """Every portrait with every driver; what is done is left alone, what is missing made."""
-    drivers = folder / "drivers"
-    drivers.mkdir(exist_ok=True)
-    from emoji_jax.data import synthetic
-
-    for name in ("wink", "smile"):
-        synthetic.motion("laugh", 2).save(drivers / f"{name}.npz")
     options = ("--portraits=portraits", "--drivers=drivers", f"--out={tmp_path}", "--suffix=")
     done = batch(folder, *options)
     assert done.returncode == 0, done.stderr
@@ -107,6 +116,31 @@ def test_folders_and_resuming(folder, tmp_path):
     after = {name: (tmp_path / name / "000000.png").stat().st_mtime_ns for name in names}
     assert {name for name in names if after[name] != before[name]} == {"a_wink"}
     assert set(results(tmp_path / "results.jsonl")) == names
+    # A line that was cut off by a kill does no harm; what was made otherwise is made again.
+    report = tmp_path / "results.jsonl"
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    lines[0]["options"] = {"controls.mouth": "2"}
+    report.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"ref": "por')
+    done = batch(folder, *options, "--resume")
+    assert done.returncode == 0, done.stderr
+    again = {name: (tmp_path / name / "000000.png").stat().st_mtime_ns for name in names}
+    assert {name for name in names if again[name] != after[name]} == {lines[0]["out"]}
+    assert set(results(report)) == names
+
+
+def test_a_bug_stops_no_other_pair(folder, tmp_path, monkeypatch):
+    config = config_file.read("sample.py", beside=str(config_file.folder() / "sample.py"))
+    made = Batch(Animator.load(folder / "weights"), tmp_path, config)
+    told = []
+
+    def prepare(pair):
+        told.append(pair.out)
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(made, "_prepare", prepare)
+    found = list(made.run([pairs.Pair("a", "b", "x"), pairs.Pair("a", "b", "y")]))
+    assert told == ["x", "y"] and len(made.bugs) == 2
+    assert [result["error"] for result in found] == ["a bug: ZeroDivisionError: oh"] * 2
 
 
 def test_portraits_in_one_batch_are_made_as_alone(folder, tmp_path):
@@ -166,6 +200,7 @@ def test_tables_that_are_wrong(tmp_path, table, said):
     [
         (("controls.nose", "1"), "no option 'controls.nose'"),
         (("train.steps", "1"), "no option 'train.steps'"),
+        (("dtype", "float16"), "no option 'dtype'"),
         (("controls.mouth", "wide"), "controls.mouth is 'wide'; expected a number"),
         (("framing.paste", "maybe"), "framing.paste"),
         (("controls.mouth", "99"), "expected -10 to 10"),

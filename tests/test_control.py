@@ -1,5 +1,6 @@
 """What animators do with a picture: frames, faces, landmarks by hand, sound in time."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -95,15 +96,18 @@ def test_a_face_number_that_there_is_not(animator, pair):
         animator(pair, synthetic.motion("laugh", 1), framing=FramingConfig(face=2))
 
 
-def test_a_tiny_face_is_told(animator):
+def test_a_tiny_face_is_told(animator, monkeypatch):
     with Image.open(PORTRAIT) as image:
         face = image.crop((60, 20, 260, 260)).resize((80, 96))
     picture = Image.new("RGB", (256, 256), "grey")
     picture.paste(face, (80, 80))
-    big = Animator(animator.programs)
-    notes = big(np.array(picture), synthetic.motion("laugh", 1)).notes
+    notes = animator(np.array(picture), synthetic.motion("laugh", 1)).notes
     # Random networks make 32 pixels: nothing is small for them.
     assert not notes
+    large = dataclasses.replace(animator.programs.cfg, size=(512, 512))
+    monkeypatch.setattr(animator.programs, "cfg", large)
+    (note,) = animator(np.array(picture), synthetic.motion("laugh", 1)).notes
+    assert "a face is small" in note and "enlarged to 512" in note
 
 
 def animal(folder: Path) -> Path:
@@ -135,6 +139,10 @@ def test_landmarks_by_hand(animator, tmp_path):
     assert next(iter(animation)).shape == (240, 320, 3)
     drawn = animation.actors[0].pictures[np.arange(3)]
     assert drawn.any(axis=(1, 2, 3)).all()
+    for wrong in ([float("nan"), 1], [1e9, 1]):
+        (tmp_path / "wrong.json").write_text(json.dumps({**points, "nose": wrong}))
+        with pytest.raises(UserError, match="far outside of the picture"):
+            by_hand.read(tmp_path / "wrong.json", picture)
     # What was fitted, saved and read again is the same.
     face.save(tmp_path / "cat.npz")
     again = by_hand.read(tmp_path / "cat.npz", picture)

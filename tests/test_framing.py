@@ -7,7 +7,7 @@ import pytest
 
 from emoji_jax.data import synthetic
 from emoji_jax.errors import UserError
-from emoji_jax.framing import FramingConfig, View, around, whole
+from emoji_jax.framing import FramingConfig, View, around, paste, shares, whole
 from emoji_jax.landmarks import Landmarks, solve
 
 SIZES = [(300, 400), (401, 233), (1000, 999)]
@@ -76,7 +76,7 @@ def test_what_is_cut_out_and_put_back_unchanged_leaves_the_picture(size):
     picture = picture.astype(np.uint8)
     face = face_in(size, size[1] / 3, size[0] / 3, size[0] / 4)
     for view in (around(face, (128, 128), FramingConfig()), whole(size, (256, 256))):
-        again = view.paste(view.cut(picture), picture, 0.1)
+        again = paste([view.part(view.cut(picture))], [view], shares([view], 0.1), picture)
         assert again.shape == picture.shape
         assert np.abs(again.astype(int) - picture).mean() < 2.5
 
@@ -90,8 +90,32 @@ def test_seam_is_soft_inside_the_picture_and_absent_at_its_edges():
     assert (weight[20:100, 20:100] == 1).all()
     assert np.abs(np.diff(weight, axis=0)).max() < 0.15
     black = np.zeros((200, 300, 3), np.uint8)
-    pasted = view.paste(np.full((64, 64, 3), 255, np.uint8), black, 0.1)
+    white = view.part(np.full((64, 64, 3), 255, np.uint8))
+    pasted = paste([white], [view], shares([view], 0.1), black)
     assert not pasted[:, :100].any() and not pasted[120:].any() and pasted[60, 160].all()
+
+
+def test_neighbours_keep_their_faces():
+    """Crops of people side by side lie over each other; each shows its own face moved."""
+    size = (500, 800)
+    # 160 pixels wide, ten apart.
+    views = [around(face_in(size, x, 250, 200), (64, 64), FramingConfig()) for x in (300, 470)]
+    picture = np.full((*size, 3), 128, np.uint8)
+    made = [np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)]
+    parts = [view.part(frame) for view, frame in zip(views, made, strict=True)]
+    weights = shares(views, 0.12)
+    pasted = paste(parts, views, weights, picture)
+    face = (slice(255, 445), slice(302, 440)), (slice(255, 445), slice(490, 628))
+    assert (pasted[face[0]] < 30).all() and (pasted[face[1]] > 225).all()
+    total = np.zeros((*size, 1))
+    for view, weight in zip(views, weights, strict=True):
+        total[view.place] += weight
+    assert total.max() <= 1 + 1e-5
+    # Outside of both nothing changes; where one is alone it counts as it would alone.
+    assert (pasted[total[..., 0] == 0] == 128).all()
+    alone = views[0].weights(0.12)
+    left = slice(0, views[1].left - views[0].left)
+    np.testing.assert_allclose(weights[0][:, left], alone[:, left], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,23 @@ def test_interrupted_and_resumed_is_as_if_never(denoise, tmp_path, long_video, s
     assert again.done >= stop
     resumed = denoise(long_video=long_video, work=again, progress=lambda *told: seen.append(told))
     np.testing.assert_array_equal(resumed, whole)
+    assert seen[0][1] == stop + 1  # what was done is not done again
+
+
+def test_resumed_by_batches_of_another_size(denoise, tmp_path):
+    """As on a machine with more devices: no frame is left out."""
+    whole = denoise(long_video="progressive")
+    for first, then in ((1, 3), (3, 1)):
+
+        def interrupt(what, done, total):
+            if done >= 2:
+                raise Killed
+
+        folder = tmp_path / f"{first}"
+        with pytest.raises(Killed):
+            denoise(batch=first, work=Work(folder, "a"), progress=interrupt)
+        resumed = denoise(batch=then, work=Work(folder, "a", resume=True))
+        np.testing.assert_allclose(resumed, whole, atol=1e-4)
 
 
 def test_torn_writes_do_no_harm(denoise, tmp_path):

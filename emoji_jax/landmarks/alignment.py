@@ -102,7 +102,8 @@ class Alignment:
         if self._relative:
             turns = self._controls.turn(turns @ rotation(first)[0].T) @ rotation(reference)
         else:
-            turns = self._controls.turn(turns)
+            own = rotation(reference)
+            turns = self._controls.turn(turns @ own.T) @ own
         return turns, _follow(path, origin, start, self._controls.translation)
 
     def _gaze(self, driver: Landmarks, eye: tuple) -> np.ndarray:

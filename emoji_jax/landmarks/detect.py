@@ -136,7 +136,7 @@ class Detector:
         found: list[int] = []
         points = Rows((topology.POINTS, 3), np.float32)
         scores = Rows((len(topology.BLENDSHAPES),), np.float32)
-        size, count, last, crowded = (0, 0), 0, None, []
+        size, count, last, crowded, alone = (0, 0), 0, None, [], False
         for i, (frame, time) in enumerate(frames):
             moments.append(time)
             if i == 0:
@@ -157,8 +157,11 @@ class Detector:
                 nearest = int(ways.argmin())
                 if len(faces) > 1:
                     crowded.append(i)
-                # Farther than it is wide it is somebody else, while the one followed is hidden.
-                if ways[nearest] <= widths[nearest] or i - found[-1] > max_gap:
+                # Farther than it is wide it is somebody else, while the one followed is hidden; but
+                # a lone face right after a lone one is the same in the next scene.
+                cut = alone and len(faces) == 1 and found[-1] == i - 1
+                alone = len(faces) == 1
+                if ways[nearest] <= widths[nearest] or cut or i - found[-1] > max_gap:
                     last = centres[nearest]
                     found.append(i)
                     points.append(faces[nearest][None])

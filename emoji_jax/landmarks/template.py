@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from emoji_jax import pickled
+from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
 
@@ -108,11 +109,13 @@ class Landmarks:
         """
         path = pathlib.Path(path)
         readers = {".npz": _read_npz, ".npy": lambda file: _read_template(file, fps)}
-        if path.suffix not in readers:
+        suffix = path.suffix.lower()
+        if suffix not in readers:
             raise UserError(f"{path} is no landmark file: expected .npz or .npy")
         try:
-            fields = readers[path.suffix](path)
+            fields = readers[suffix](path)
             _check(fields)
+            _check_motion(fields)
             return cls(**fields)
         except OSError as error:
             raise UserError(f"cannot read landmarks from {path}: {error.strerror}") from error
@@ -130,11 +133,22 @@ def _check(fields: dict[str, Any]) -> None:
             raise ValueError(
                 f"{name} should be {dtype} {[frames, *shape]}, got {found[0]} {list(found[1])}"
             )
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(array[some]).all() for some in chunks(frames)):
             raise ValueError(f"{name} holds numbers that are not finite")
     height, width = fields["size"]
     if height < 1 or width < 1:
         raise ValueError(f"size should be a height and width in pixels, got {fields['size']}")
+
+
+def _check_motion(fields: dict[str, Any]) -> None:
+    """Raises a ValueError for what this project never makes, but who edits a file may."""
+    if not len(fields["times"]):
+        raise ValueError("it holds no frames")
+    if (np.diff(fields["times"]) <= 0).any():
+        raise ValueError("times should grow from frame to frame")
+    turns = fields["pose"][:, :3, :3].astype(np.float64)
+    if not (np.linalg.det(turns) > 1e-6).all():
+        raise ValueError("pose should be rotations; one has no direction, or mirrors")
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, Any]:

@@ -85,21 +85,21 @@ def _pack(gaps: list[np.ndarray], length: int) -> list[Stretch]:
 def denoise(job: Job, work: Work) -> np.ndarray:
     """Scaled latents of all frames; goes on where the work left off."""
     latents = work.array("latents", job.shape)
-    batches = [
-        batch
-        for level in levels(job.length, job.frames)
-        for batch in job.batches(job.of_each(level, Stretch.moved))
-    ]
-    for number, (stretches, count) in enumerate(batches):
-        if number >= work.done:
+    every = [job.of_each(level, Stretch.moved) for level in levels(job.length, job.frames)]
+    total, before = sum(map(len, every)), 0
+    for level in every:
+        # Done is counted in stretches: it may be gone on with by batches of another size.
+        left = level[max(work.done - before, 0) :]
+        for stretches, count in job.batches(left):
             frames = np.stack([s.frames for s in stretches])
             known = np.stack([s.known for s in stretches])
             made = _fill(job, latents[frames], frames, known)
             for one in range(count):
                 new = ~known[one]
                 latents[frames[one][new]] = made[one][new]
-            work.commit(number + 1)
-        job.progress("denoising", number + 1, len(batches))
+            work.commit(work.done + count)
+            job.progress("denoising", work.done, total)
+        before += len(level)
     return latents
 
 

@@ -13,20 +13,15 @@ import jax
 import numpy as np
 from flax import nnx
 
-from emoji_jax import checkpoint, diffusion, distributed, sampling
-from emoji_jax.config import build, choice
+from emoji_jax import checkpoint, distributed
 from emoji_jax.data import encoded, pipeline, sources
 from emoji_jax.data.sources import EncodedClip
 from emoji_jax.errors import UserError
-from emoji_jax.metrics import lpips
-from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders, Networks, abstract
+from emoji_jax.models.emoji import Emoji, EmojiConfig, abstract
 from emoji_jax.programs import Programs
 from emoji_jax.training import (
-    animation,
-    autoencoder,
     export,
     flops,
-    grids,
     settings,
     sharding,
     start,
@@ -35,38 +30,8 @@ from emoji_jax.training import (
 from emoji_jax.training.checkpoint import RunCheckpoints, begun
 from emoji_jax.training.logs import Log, Speed
 from emoji_jax.training.state import TrainState, create, learning_rate
+from emoji_jax.training.tasks import HostBatch, task
 from emoji_jax.training.validation import Validation
-
-HostBatch = Mapping[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What is trained: which networks, for which loss, shown how."""
-
-    kind: Networks
-    loss: step.Loss
-    picture: Callable[[Programs, HostBatch], np.ndarray]
-
-
-def task(config: settings.Config) -> Task:
-    """The task that a configuration names."""
-    if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
-        cfg = settings.autoencoder(config)
-        perception = lpips.load() if cfg.perceptual else None
-        loss = functools.partial(autoencoder.loss, cfg=cfg, perception=perception)
-        return Task(Encoders, loss, grids.of_autoencoder)
-    loss = functools.partial(
-        animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
-    )
-    sampler = build(sampling.SamplerConfig, "sampler", config.sampler)
-
-    def picture(programs: Programs, batch: HostBatch) -> np.ndarray:
-        frames = dataclasses.replace(sampler, frames=batch["landmarks"].shape[1])
-        return grids.of_animation(programs, batch, frames, config.seed)
-
-    return Task(Emoji, loss, picture)
-
 
 # A step's number, what it measured and what it saw.
 Done = tuple[int, step.Metrics, HostBatch]

@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 from emoji_jax.data import synthetic
 from emoji_jax.landmarks import Alignment, Controls, Landmarks, align, topology
 from emoji_jax.landmarks.controls import _BROWS, _EYES, _MOUTH
+from emoji_jax.landmarks.geometry import rotation
 from emoji_jax.metrics.landmarks import signals
 from tests.landmarks.test_geometry import moved, turn
 
@@ -45,9 +46,13 @@ def test_nothing_leaves_the_portrait_as_it_is(portrait, driver):
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
 def test_expression_moves_every_point_so_much_of_its_way(portrait, driver, strength):
-    """With the head at rest, the projection is all that is not linear: it is undone by depth."""
-    weights = Controls(expression=strength).of_vertices(portrait.vertices[0])
-    np.testing.assert_allclose(weights, strength, atol=1e-12)
+    """With the head at rest, the projection is all that is not linear, by a little."""
+    still = {"rotation": 0.0, "translation": 0.0}
+    own = portrait.pixels[:, :468]
+    moved = align(portrait, driver, controls=Controls(**still, expression=strength))[:, :468] - own
+    full = align(portrait, driver, controls=Controls(**still))[:, :468] - own
+    assert np.abs(full).max() > 5
+    np.testing.assert_allclose(moved, strength * full, atol=0.1 * np.abs(full).max())
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -87,11 +92,14 @@ def test_rotation_turns_by_so_much_of_the_angle(tall, strength):
     np.testing.assert_allclose(found[:, [0, 2]], 0, atol=1e-3)
 
 
-def test_rotation_at_zero_faces_the_camera_if_absolute(portrait, tall):
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_absolute_rotation_goes_from_the_portrait_s_to_the_driver_s(portrait, tall, strength):
     driver = moved(tall, [turn(20), turn(-15, 10)], [[0, 0, 0]] * 2)
-    alignment = Alignment(portrait, driver, head_pose="absolute", controls=Controls(rotation=0.0))
+    controls = Controls(rotation=strength)
+    alignment = Alignment(portrait, driver, head_pose="absolute", controls=controls)
     turns, _ = alignment._head(driver)
-    np.testing.assert_allclose(turns, np.eye(3)[None].repeat(2, 0), atol=1e-6)
+    wanted = rotation(driver.pose) if strength else rotation(portrait.pose).repeat(2, 0)
+    np.testing.assert_allclose(turns, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])

@@ -62,6 +62,18 @@ def test_one_face_is_followed(tall: Landmarks):
     assert crowded.tolist() == [0, 1]
 
 
+def test_a_cut_is_no_gap(tall: Landmarks):
+    """A lone face after a lone one is the next scene's; nothing is thrown away or made up."""
+    here, there = tall.points[0], tall.points[0] + np.float32([0.5, 0, 0])
+    found, filled, _ = Scripted(*[[here]] * 3, *[[there]] * 4).detect_video(frames(7))
+    np.testing.assert_array_equal(found.points, [here] * 3 + [there] * 4)
+    assert not len(filled)
+    # Who stays alone when the one that is followed hides is somebody else.
+    found, filled, _ = Scripted([here], [here, there], [there], [here]).detect_video(frames(4))
+    np.testing.assert_allclose(found.points, [here] * 4, atol=1e-6)
+    assert filled.tolist() == [2]
+
+
 def test_video_arguments(tall: Landmarks):
     face = tall.points[0]
     with pytest.raises(UserError, match="no frames"):

@@ -125,6 +125,25 @@ def test_npz_errors(tmp_path, portrait: Landmarks):
         Landmarks.load(tmp_path / "b.txt")
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda three: three[:0], "holds no frames"),
+        (
+            lambda three: dataclasses.replace(three, times=np.array([0.0, 1, 1])),
+            "times should grow",
+        ),
+        (lambda three: dataclasses.replace(three, pose=0 * three.pose), "pose should be rotations"),
+    ],
+)
+def test_what_an_edited_file_may_hold(tmp_path, portrait: Landmarks, change, said):
+    three = dataclasses.replace(portrait[[0, 0, 0]], times=np.arange(3.0))
+    change(three).save(tmp_path / "A.npz")
+    (tmp_path / "A.npz").rename(tmp_path / "A.NPZ")
+    with pytest.raises(UserError, match=said):
+        Landmarks.load(tmp_path / "A.NPZ")
+
+
 def test_template(tmp_path, portrait: Landmarks):
     path = tmp_path / "template.npy"
     np.save(path, [frame_dict(portrait)] * 3)

@@ -1,0 +1,145 @@
+"""Makes pairs of portraits and drivers, one bad one or many among them."""
+
+import json
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from emoji_jax import by_hand
+from emoji_jax.animation import denoise
+from emoji_jax.animator import Animator
+from emoji_jax.driver import Driver, MotionConfig, read
+from emoji_jax.errors import UserError
+from emoji_jax.pairs import Pair, configured
+from emoji_jax.video_writer import check_path
+
+# What tells one result from another.
+_NAMED = ("ref", "driving", "out", "options")
+# Motions that are remembered, for the next pair may have the same.
+_DRIVERS_KEPT = 8
+
+
+def done(report: Path, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
+    """What an earlier run reports as done, as far as it is still there and still wanted."""
+    if not report.exists():
+        return []
+    lines = report.read_text().splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):  # it was killed while it wrote
+        lines.pop()
+    same = [json.loads(json.dumps(_told(pair))) for pair in wanted]
+    try:
+        results = [json.loads(line) for line in lines]
+        made = [r for r in results if "error" not in r and (report.parent / r["out"]).exists()]
+        return [r for r in made if {name: r[name] for name in _NAMED} in same]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{report} is damaged; start without --resume") from None
+
+
+class Batch:
+    """Makes pairs with one checkpoint, and as many at a time as fit one batch of windows.
+
+    Args:
+      animator: the checkpoint.
+      out: folder of results.
+      config: options of all pairs, as `configs/sample.py` has them.
+
+    Attributes:
+      bugs: what went wrong that is no user's mistake.
+    """
+
+    def __init__(self, animator: Animator, out: Path, config: ml_collections.ConfigDict):
+        self._animator, self._out, self._config = animator, out, config
+        self._drivers: dict[tuple[str, MotionConfig], Driver] = {}
+        self.bugs: list[Exception] = []
+
+    def run(self, chosen: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+        """What became of each pair, in an order of its own."""
+        waiting: list[tuple[Pair, Any, float]] = []
+        for pair in chosen:
+            start = time.monotonic()
+            try:
+                animation = self._prepare(pair)
+            except Exception as error:
+                yield self._failed(pair, error)
+                continue
+            if waiting and not _alike(waiting[0][1], animation):
+                yield from self._make(waiting)
+                waiting = []
+            waiting.append((pair, animation, start))
+            if len(waiting) == self._together(animation):
+                yield from self._make(waiting)
+                waiting = []
+        yield from self._make(waiting)
+
+    def _together(self, animation: Any) -> int:
+        sampler = animation.actors[0].recipe.sampler
+        return sampler.batch or self._animator.programs.devices
+
+    def _prepare(self, pair: Pair) -> Any:
+        check_path(self._out / pair.out)
+        given = configured(self._config, pair.options)
+        key = (pair.driving, given["moving"])
+        if key not in self._drivers:
+            animator = self._animator
+            if len(self._drivers) == _DRIVERS_KEPT:
+                self._drivers.pop(next(iter(self._drivers)))
+            self._drivers[key] = read(
+                pair.driving, given["moving"], lambda: animator.detector, lambda *_: None
+            )
+        face = by_hand.read(pair.ref_landmarks, pair.ref) if pair.ref_landmarks else None
+        animation = self._animator(pair.ref, self._drivers[key], ref_landmarks=face, **given)
+        check_path(self._out / pair.out, len(animation))
+        return animation
+
+    def _make(self, group: list[tuple[Pair, Any, float]]) -> Iterator[dict[str, Any]]:
+        if not group:
+            return
+        actors = [animation.actors[0] for _, animation, _ in group]
+        if len(group) == 1:
+            actors = list(group[0][1].actors)
+        try:
+            latents = denoise(actors)
+        except Exception as error:
+            for pair, _, _ in group:
+                yield self._failed(pair, error)
+            return
+        parts = [latents] if len(group) == 1 else latents[:, None]
+        for (pair, animation, start), part in zip(group, parts, strict=True):
+            try:
+                animation.write(self._out / pair.out, part)
+            except Exception as error:
+                yield self._failed(pair, error)
+                continue
+            seconds = round(time.monotonic() - start, 2)
+            notes = list(animation.notes)
+            yield _told(pair, frames=len(animation), seconds=seconds, notes=notes)
+
+    def _failed(self, pair: Pair, error: Exception) -> dict[str, Any]:
+        """What is told of a pair that could not be made; a bug stops no other pair either."""
+        if isinstance(error, UserError):
+            return _told(pair, error=str(error))
+        traceback.print_exception(error)
+        self.bugs.append(error)
+        return _told(pair, error=f"a bug: {type(error).__name__}: {error}")
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two animations can be made in one batch."""
+    one = len(a.actors) == len(b.actors) == 1
+    recipes = [dict(vars(x.actors[0].recipe), progress=None) for x in (a, b)]
+    return one and len(a) == len(b) and recipes[0] == recipes[1]
+
+
+def _told(pair: Pair, **result: Any) -> dict[str, Any]:
+    return {
+        "ref": pair.ref,
+        "driving": pair.driving,
+        "out": pair.out,
+        "options": dict(pair.options)
+        | ({"ref_landmarks": pair.ref_landmarks} if pair.ref_landmarks else {}),
+        **result,
+    }

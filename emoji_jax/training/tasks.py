@@ -1,0 +1,44 @@
+"""What is trained: animation in either stage, or the autoencoder."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from emoji_jax import diffusion, sampling
+from emoji_jax.config import build, choice
+from emoji_jax.metrics import lpips
+from emoji_jax.models.emoji import Emoji, Encoders, Networks
+from emoji_jax.programs import Programs
+from emoji_jax.training import animation, autoencoder, grids, settings, step
+
+HostBatch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What is trained: which networks, for which loss, shown how."""
+
+    kind: Networks
+    loss: step.Loss
+    picture: Callable[[Programs, HostBatch], np.ndarray]
+
+
+def task(config: settings.Config) -> Task:
+    """The task that a configuration names."""
+    if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
+        cfg = settings.autoencoder(config)
+        perception = lpips.load() if cfg.perceptual else None
+        loss = functools.partial(autoencoder.loss, cfg=cfg, perception=perception)
+        return Task(Encoders, loss, grids.of_autoencoder)
+    loss = functools.partial(
+        animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
+    )
+    sampler = build(sampling.SamplerConfig, "sampler", config.sampler)
+
+    def picture(programs: Programs, batch: HostBatch) -> np.ndarray:
+        frames = dataclasses.replace(sampler, frames=batch["landmarks"].shape[1])
+        return grids.of_animation(programs, batch, frames, config.seed)
+
+    return Task(Emoji, loss, picture)
