@@ -26,11 +26,13 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.trainable += ("clip.*",)
     config.data.workers = 0
     config.example.max_stride = 8
-    # Constant, so that a run can be prolonged; the average does what a decay would.
     config.optimiser.learning_rate = 8e-4
     config.optimiser.warmup = 200
+    config.optimiser.decay = "cosine"
     config.optimiser.betas = (0.9, 0.99)
-    config.optimiser.average = 0.999
+    config.optimiser.average = 0.99
+    # Eyes and mouths are what is learnt last.
+    config.animation.ffg = 2.0
     # Copying a given frame is learnt at once: most samples are for what is hard.
     config.animation.known = 0.1
     config.animation.min_snr = 5.0

@@ -17,5 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.steps = 5000
     config.train.batch_size = 4
     config.train.frames = 8
-    config.example.max_stride = 2
+    # The first level of the progressive strategy has frames that lie far apart.
+    config.example.max_stride = 8
     return config

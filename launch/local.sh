@@ -22,7 +22,7 @@ python -m emoji_jax.prepare --dataset=fluent --videos "$emoji" --out "$data/flue
 python -m emoji_jax.prepare --dataset=avatars --out "$data/avatars" "${crop[@]}" \
   --config.reader.people=90 --config.reader.size=320
 python -m emoji_jax.prepare --dataset=synthetic --out "$data/synthetic" --config.crop.size=128 \
-  --config.reader.people=400 --config.reader.poses=16
+  --config.reader.people=400 --config.reader.poses=24
 
 sources="'$data/synthetic','$data/fluent','$data/avatars'"
 every=("--config.data.sources=$sources" "--config.data.weights=0.5,0.3,0.2")
