@@ -1,9 +1,14 @@
 """Options of the test suite, and shape checks while it runs."""
 
+import os
 from pathlib import Path
 
-import pytest
-from jaxtyping import install_import_hook
+# Many tests run commands, each of which would compile the same programs again.
+_PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_PROGRAMS))
+
+import pytest  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("emoji_jax", "beartype.beartype")
 
