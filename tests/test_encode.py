@@ -159,6 +159,9 @@ def test_another_checkpoint_encodes_anew(data, out, tmp_path):
     assert first.shape == (2, 8, 8, 3) and second.shape == (2, 16, 16, 3)
     with pytest.raises(ValueError, match="clips of 16 latents a side are not of pictures of 64"):
         example(Prepared(ours, "train")[0], np.random.default_rng(0), PLAIN)
+    warped = dataclasses.replace(PLAIN, warped=True)
+    with pytest.raises(ValueError, match="no picture to warp"):
+        example(Prepared(out, "train")[0], np.random.default_rng(0), warped)
 
 
 def test_other_networks_are_refused(out, encoder):

@@ -9,7 +9,6 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from emoji_jax.data.encoded import EncodedClip
-from emoji_jax.errors import UserError
 from emoji_jax.images import Picture, clip_pixels
 from emoji_jax.landmarks import draw, expression_mask, face_mask, warp
 
@@ -129,8 +128,8 @@ def example(
       What `pipeline` lists, without the batch axis and without `clip`.
 
     Raises:
-      ValueError: an encoded clip is of pictures of another size.
-      UserError: it has no picture that could be warped.
+      ValueError: an encoded clip is of pictures of another size, or has to be warped, which takes
+        pictures.
     """
     reference, frames = choose_frames(rng, len(footage), cfg.frames, cfg.max_stride)
     if isinstance(footage, EncodedClip):
@@ -144,7 +143,7 @@ def example(
     drawn = _drawn(np.stack(points), cfg)
     if cfg.warped:
         if "reference" not in seen:
-            raise UserError("model.warped needs pictures; these clips were encoded beforehand")
+            raise ValueError("an encoded clip has no picture to warp")
         moved = warp(seen["reference"], own, np.stack(points))
         drawn["landmarks"] = np.concatenate([drawn["landmarks"], moved], -1)
     return {**seen, **drawn}

@@ -165,6 +165,11 @@ class Run:
         source = settings.source(self.config, self.cfg, "train")
         if not isinstance(source[0], EncodedClip):
             return
+        if self.cfg.warped:
+            raise UserError(
+                "data.sources has encoded clips, but with model.warped portraits are warped; "
+                "expected pictures"
+            )
         if any(name.startswith(("vae.", "clip.")) for name in shapes.trained):
             raise UserError(
                 "data.sources has encoded clips, but the autoencoder or CLIP shall be trained; "

@@ -253,3 +253,17 @@ def test_reference_without_clip():
 def test_folder_without_prepared_clips(tmp_path):
     with pytest.raises(UserError, match="has no prepared clips for train"):
         Prepared(tmp_path, "train")
+
+
+def test_the_reference_warped_lies_beside_the_landmarks():
+    """In the same part of the clip's pictures, with the same colours."""
+    cfg = dataclasses.replace(EXAMPLE, warped=True, frames=4, size=64)
+    person = Synthetic(0, 0, 8, 24, 64)[5]
+    made = example(person, np.random.default_rng(5), cfg)
+    assert made["landmarks"].shape == (4, 64, 64, 6)
+    plain = example(person, np.random.default_rng(5), dataclasses.replace(cfg, warped=False))
+    np.testing.assert_array_equal(made["landmarks"][..., :3], plain["landmarks"])
+    np.testing.assert_array_equal(made["reference"], plain["reference"])
+    frames, warped = made["frames"].astype(int), made["landmarks"][..., 3:]
+    still = np.abs(frames - made["reference"]).mean()
+    assert np.abs(frames - warped).mean() < 0.9 * still
