@@ -117,7 +117,7 @@ class Watchdog:
     A collective of which a participant is gone can wait for ever, without any Python running.
     """
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: int | float):
         self._seconds = seconds
 
     def feed(self) -> None:

@@ -116,16 +116,18 @@ def test_folders_and_resuming(folder, tmp_path):
     after = {name: (tmp_path / name / "000000.png").stat().st_mtime_ns for name in names}
     assert {name for name in names if after[name] != before[name]} == {"a_wink"}
     assert set(results(tmp_path / "results.jsonl")) == names
-    # A line that was cut off by a kill does no harm; what was made otherwise is made again.
+    # A line that was cut off by a kill does no harm; what was made otherwise is not taken for it.
     report = tmp_path / "results.jsonl"
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     lines[0]["options"] = {"controls.mouth": "2"}
     report.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"ref": "por')
     done = batch(folder, *options, "--resume")
-    assert done.returncode == 0, done.stderr
-    again = {name: (tmp_path / name / "000000.png").stat().st_mtime_ns for name in names}
-    assert {name for name in names if again[name] != after[name]} == {lines[0]["out"]}
-    assert set(results(report)) == names
+    assert done.returncode == 2, done.stderr
+    told = results(report)
+    assert set(told) == names
+    # Nothing is written over a folder: that is for a person to decide.
+    assert "is a folder already" in told[lines[0]["out"]]["error"]
+    assert sum("error" in result for result in told.values()) == 1
 
 
 def test_a_bug_stops_no_other_pair(folder, tmp_path, monkeypatch):

@@ -435,7 +435,7 @@ def test_sound_without_pictures(refused, media, tmp_path):
         ("--config.motion.neutral=5", "the neutral frame is 5; the driver has frames 0 to 4"),
         ("--config.motion.neutral=-1", "config.motion.neutral is '-1'"),
         ("--config.motion.max_gap=-1", "motion.max_gap is -1; expected 0 or more"),
-        ("--config.motion.frame_rate=0", "motion.frame_rate is 0.0; expected more than 0"),
+        ("--config.motion.frame_rate=0", "motion.frame_rate is 0.0; expected 0.01 to 1000"),
         ("--config.motion.frames=-2", "motion.frames is -2; expected 1 or more"),
         ("--frames=0", "--frames=0: 0 is not a positive integer"),
         ("--seed=one", "--seed=one: invalid literal for int"),
