@@ -136,7 +136,7 @@ class Measurement:
         )
         drawn = Drawn.to_fit(cfg, points, (portrait, own))
         frames = sampling.animate(programs, conditions, drawn, self.sampler, seed=0)
-        return np.stack(list(standing(programs, portrait, frames, self.sampler)))
+        return np.stack(list(standing(programs, drawn, frames, self.sampler)))
 
     def compare(
         self, frames: np.ndarray, truth: np.ndarray, seen: list[Landmarks | None]

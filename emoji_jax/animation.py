@@ -51,6 +51,7 @@ class Drawn:
     antialiased: bool = False
     first: int = 0
     portrait: tuple[Frame, Float[np.ndarray, "478 2"]] | None = None
+    warped: bool = False
 
     @classmethod
     def to_fit(
@@ -76,7 +77,8 @@ class Drawn:
             cfg.contour,
             cfg.antialiased,
             int(compat == "release"),
-            portrait if cfg.warped else None,
+            portrait,
+            cfg.warped,
         )
 
     def __len__(self) -> int:
@@ -84,7 +86,7 @@ class Drawn:
 
     def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W _"]:
         drawn = self.lines(frames)
-        if self.portrait is None:
+        if not self.warped or self.portrait is None:
             return drawn
         moved = warp(*self.portrait, self.points[frames + self.first])
         return np.concatenate([drawn, moved], -1)
@@ -158,18 +160,22 @@ class Actor:
             rounding="down" if recipe.release else "nearest",
             progress=recipe.progress,
         )
-        return standing(recipe.programs, self.reference, frames, recipe.sampler)
+        return standing(recipe.programs, self.pictures, frames, recipe.sampler)
 
 
 def standing(
-    programs: Programs, portrait: Frame, frames: Iterator[Frame], sampler: SamplerConfig
+    programs: Programs, pictures: Drawn, frames: Iterator[Frame], sampler: SamplerConfig
 ) -> Iterator[Frame]:
     """Frames at the networks' size, with the portrait's pixels where nothing moves."""
     keep = programs.cfg.keep if sampler.keep is None else sampler.keep
-    if not keep:
-        return frames
+    if not keep or pictures.portrait is None:
+        yield from frames
+        return
+    portrait, own = pictures.portrait
     (decoded,) = programs.reconstruct(to_unit(portrait, release=False)[None])
-    return (keep_standing(frame[None], portrait, decoded, keep)[0] for frame in frames)
+    for i, frame in enumerate(frames):
+        moved = pictures.points[np.array([i + pictures.first])]
+        yield keep_standing(frame, portrait, decoded, np.concatenate([own[None], moved]), keep)
 
 
 def denoise(actors: Sequence[Actor], work: Work | None = None) -> Float[np.ndarray, "P F h w C"]:
