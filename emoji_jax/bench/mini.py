@@ -4,6 +4,7 @@ People painted by `emoji_jax.data.synthetic` that no training has seen, and from
 `material` Fluent emoji (MIT, Microsoft Corporation) and avatars (CC0 1.0) of the held-out splits.
 """
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,8 +47,8 @@ def fetch() -> Bench:
     if path.exists():
         try:
             return folder.read(path)
-        except UserError:
-            pass
+        except UserError as damage:
+            print(f"{path} is made again: {damage}", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=path.parent) as aside:
             path.rename(Path(aside) / "damaged")
     try:

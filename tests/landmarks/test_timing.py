@@ -18,7 +18,7 @@ def motion() -> Landmarks:
     return synthetic.motion("laugh", 26)  # one second
 
 
-def same(a: Landmarks, b: Landmarks, atol: float = 0) -> None:
+def assert_same(a: Landmarks, b: Landmarks, atol: float = 0) -> None:
     for name in ("points", "vertices", "pose", "blendshapes", "times"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=atol, err_msg=name)
     assert a.size == b.size
@@ -33,11 +33,11 @@ def test_trim_goes_by_seconds_since_the_first_frame(motion):
 
 def test_gather_undoes_taking_apart(motion, monkeypatch):
     monkeypatch.setattr(disk, "CHUNK", 10)
-    same(timing.gather(motion[part] for part in disk.chunks(len(motion))), motion)
+    assert_same(timing.gather(motion[part] for part in disk.chunks(len(motion))), motion)
 
 
 def test_resampling_at_its_own_times_changes_nothing(motion):
-    same(timing.resample(motion, motion.times), motion)
+    assert_same(timing.resample(motion, motion.times), motion)
 
 
 def test_resampling_at_uneven_times_and_beyond_the_ends(motion):
@@ -100,7 +100,7 @@ def test_smoothing_does_not_lag_and_keeps_motion():
 
 
 def test_smoothing_of_one_frame(motion):
-    same(timing.smooth(motion[3], 2.0), motion[3], atol=1e-5)
+    assert_same(timing.smooth(motion[3], 2.0), motion[3], atol=1e-5)
 
 
 def test_rows_lie_on_disk_and_come_back():

@@ -48,7 +48,7 @@ def delayed(frames, level):
     return np.concatenate([np.repeat(frames[:1], by, 0), frames[: len(frames) - by]])
 
 
-def rises(values):
+def assert_rises(values):
     assert all(a < b for a, b in itertools.pairwise(values)), values
 
 
@@ -63,15 +63,15 @@ def needed(metric):
 def test_pictures(worse):
     frames, _ = clip(0)
     some = [worse(frames, level) for level in LEVELS]
-    rises([l1(x, frames).mean() for x in some])
-    rises([-ssim(x, frames).mean() for x in some])
+    assert_rises([l1(x, frames).mean() for x in some])
+    assert_rises([-ssim(x, frames).mean() for x in some])
 
 
 @pytest.mark.network
 @pytest.mark.parametrize("worse", [noisier, blurred, delayed])
 def test_perceptual_distance(worse):
     lpips, (frames, _) = needed(LPIPS), clip(0)
-    rises([lpips(worse(frames, level), frames).mean() for level in LEVELS])
+    assert_rises([lpips(worse(frames, level), frames).mean() for level in LEVELS])
 
 
 @pytest.mark.network
@@ -80,7 +80,7 @@ def test_quality(worse):
     brisque, (frames, _) = needed(BRISQUE), clip(0, 4)
     # It was made for photographs; a little noise makes a painted face more like one.
     found = [brisque(worse(frames, level)).mean() for level in (1, 3)]
-    rises(found)
+    assert_rises(found)
 
 
 @pytest.mark.network
@@ -91,7 +91,7 @@ def test_identity(worse):
     own = identity(frames, faces)
     alike = [(own * identity(worse(frames, level), faces)).sum(-1).mean() for level in LEVELS]
     assert alike[0] == pytest.approx(1, abs=1e-5)
-    rises([-x for x in alike])
+    assert_rises([-x for x in alike])
     others = identity(*clip(3, 4))
     assert (own * others).sum(-1).mean() < alike[1]
 
@@ -110,7 +110,7 @@ def test_videos(worse):
             seen = np.concatenate([fvd(worse(x, level)) for x in clips])
             found.append(frechet(own, seen))
     assert found[0] == pytest.approx(0, abs=1e-6)
-    rises(found)
+    assert_rises(found)
 
 
 def test_landmarks():
@@ -126,7 +126,7 @@ def test_landmarks():
         for by in (0, 1, 3, 8):
             late = np.maximum(np.arange(32) - by, 0)
             found.append(sign * metric(faces[late], faces).mean())
-        rises(found)
+        assert_rises(found)
 
 
 def test_jitter():
@@ -136,4 +136,4 @@ def test_jitter():
     for strength in (0, 0.001, 0.003, 0.01):
         shaken = dataclasses.replace(faces, points=faces.points + strength * noise)
         found.append(np.nanmean(jitter(shaken)))
-    rises(found)
+    assert_rises(found)
