@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from emoji_jax import driver, sampling
-from emoji_jax.animation import Drawn, standing
+from emoji_jax.animation import Drawn, detailed
 from emoji_jax.animator import Animator
 from emoji_jax.data import sources
 from emoji_jax.data.transforms import cut
@@ -136,7 +136,7 @@ class Measurement:
         )
         drawn = Drawn.to_fit(cfg, points, (portrait, own))
         frames = sampling.animate(programs, conditions, drawn, self.sampler, seed=0)
-        return np.stack(list(standing(programs, drawn, frames, self.sampler)))
+        return np.stack(list(detailed(programs, drawn, frames, self.sampler)))
 
     def compare(
         self, frames: np.ndarray, truth: np.ndarray, seen: list[Landmarks | None]

@@ -39,9 +39,8 @@ def get_config() -> ml_collections.ConfigDict:
     sampler.batch = 0
     # Frames decoded at a time on each device; more is faster and takes more memory.
     sampler.decode_batch = 4
-    # Where a result differs from the portrait by less than this part of the range of levels, heads
-    # left out, it has the portrait's own pixels: 0.08 for small networks, 0 never; unset: the
-    # checkpoint's own.
+    # Where a result differs from the moved portrait by less than this part of the range of levels,
+    # it has the portrait's own pixels: 0.08 for small networks, 0 never; unset: the checkpoint's.
     sampler.keep = config_dict.placeholder(float)
 
     _add_motion(config)

@@ -1,6 +1,7 @@
 """An animated picture: its frames are made when they are asked for."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from emoji_jax import sampling
+from emoji_jax.detail import restore
 from emoji_jax.driver import Progress
 from emoji_jax.framing import View, paste, shares
 from emoji_jax.images import clip_pixels
@@ -18,7 +20,6 @@ from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Latents, Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
-from emoji_jax.standing import keep_standing
 from emoji_jax.video_writer import check_path, write_video
 
 # The released pupils are squares of 6 pixels in pictures of 512.
@@ -88,8 +89,12 @@ class Drawn:
         drawn = self.lines(frames)
         if not self.warped or self.portrait is None:
             return drawn
-        moved = warp(*self.portrait, self.points[frames + self.first])
-        return np.concatenate([drawn, moved], -1)
+        return np.concatenate([drawn, self.moved(frames)], -1)
+
+    def moved(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
+        """The portrait, warped to the landmarks."""
+        assert self.portrait is not None
+        return warp(*self.portrait, self.points[frames + self.first])
 
     def lines(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
         """The landmarks alone."""
@@ -160,22 +165,25 @@ class Actor:
             rounding="down" if recipe.release else "nearest",
             progress=recipe.progress,
         )
-        return standing(recipe.programs, self.pictures, frames, recipe.sampler)
+        return detailed(recipe.programs, self.pictures, frames, recipe.sampler)
 
 
-def standing(
+def detailed(
     programs: Programs, pictures: Drawn, frames: Iterator[Frame], sampler: SamplerConfig
 ) -> Iterator[Frame]:
-    """Frames at the networks' size, with the portrait's pixels where nothing moves."""
+    """Frames at the networks' size, with the portrait's detail where they show the same."""
     keep = programs.cfg.keep if sampler.keep is None else sampler.keep
     if not keep or pictures.portrait is None:
         yield from frames
         return
-    portrait, own = pictures.portrait
-    (decoded,) = programs.reconstruct(to_unit(portrait, release=False)[None])
-    for i, frame in enumerate(frames):
-        moved = pictures.points[np.array([i + pictures.first])]
-        yield keep_standing(frame, portrait, decoded, np.concatenate([own[None], moved]), keep)
+    done, batch = 0, min(sampler.decode_batch, len(pictures)) * programs.devices
+    while made := list(itertools.islice(frames, batch)):
+        # The last batch is filled up with frames that it has, to need no second program.
+        indices = np.minimum(np.arange(done, done + batch), len(pictures) - 1)
+        moved = pictures.moved(indices)
+        decoded = programs.reconstruct(to_unit(moved, release=False))
+        done, count = done + len(made), len(made)
+        yield from restore(np.stack(made), moved[:count], decoded[:count], keep)
 
 
 def denoise(actors: Sequence[Actor], work: Work | None = None) -> Float[np.ndarray, "P F h w C"]:

@@ -45,7 +45,7 @@ class EmojiConfig:
         the defaults are the released code's.
       steps: that it takes.
       guidance_scale: of classifier-free guidance.
-      keep: up to which difference the portrait's own pixels are kept (`standing`); 0: never.
+      keep: up to which difference the portrait's own pixels are taken (`detail`); 0: never.
     """
 
     preset: str

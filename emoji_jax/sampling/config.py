@@ -27,7 +27,7 @@ class SamplerConfig:
       batch: windows that are denoised together; 0 means one on each device.
       decode_batch: frames decoded at a time, on each device.
       keep: up to which difference around a pixel, as a part of the range of levels, it is the
-        portrait's own (`standing`); 0: never; None leaves it open.
+        moved portrait's own (`detail`); 0: never; None leaves it open.
     """
 
     name: str = ""
