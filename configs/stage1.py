@@ -4,7 +4,8 @@ python -m emoji_jax.train --config=configs/stage1.py --workdir=runs/stage1 \
     --config.data.sources=DATASET --config.start=CONVERTED
 
 Starts from published weights that `python -m emoji_jax.convert` made a checkpoint of. Everything is
-trained but the autoencoder and CLIP; there are no motion modules yet.
+trained but the autoencoder and CLIP; there are no motion modules yet. For 8 devices of 40 GB or
+more (docs/training.md has the memory); not run at this size yet.
 """
 
 import ml_collections

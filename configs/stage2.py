@@ -2,6 +2,8 @@
 
 python -m emoji_jax.train --config=configs/stage2.py --workdir=runs/stage2 \
     --config.data.sources=DATASET --config.start=runs/stage1
+
+AnimateDiff's motion modules: --config.start="'CONVERTED','runs/stage1'". Not run at this size yet.
 """
 
 import ml_collections

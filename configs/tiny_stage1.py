@@ -3,7 +3,8 @@
 python -m emoji_jax.train --config=configs/tiny_stage1.py --workdir=runs/tiny/stage1 \
     --config.start=runs/tiny/vae
 
-CLIP is trained too: nobody else has one this small.
+CLIP is trained too: nobody else has one this small. Two seconds a step on two cores; held-out
+L_LDM 0.26 after some 5,000 steps (docs/training-log.md).
 """
 
 import ml_collections

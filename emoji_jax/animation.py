@@ -121,7 +121,9 @@ class Recipe:
     progress: Progress
 
 
-def to_unit(picture: Frame, *, release: bool) -> Float32[np.ndarray, "_ _ 3"]:
+def to_unit(
+    picture: UInt8[np.ndarray, "*F H W 3"], *, release: bool
+) -> Float32[np.ndarray, "*F H W 3"]:
     """Levels as numbers from -1 to 1; the released code's way there loses a level of dark ones."""
     levels = picture.astype(np.float32)
     if release:

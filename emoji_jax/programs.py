@@ -85,7 +85,7 @@ class Programs:
 
     def reconstruct(self, pictures: Float[np.ndarray, "F H W 3"]) -> UInt8[np.ndarray, "F H W 3"]:
         """What the autoencoder makes of pictures in [-1, 1]."""
-        return _numbers(*self._reconstruct(self.parameters, pictures))
+        return _numbers(*self._reconstruct(self.parameters, self._spread(pictures)))
 
     def denoise(
         self,

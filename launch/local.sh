@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the bundled checkpoint, from nothing, on this machine.
+# Makes a checkpoint like the bundled one, trained longer, from nothing, on this machine.
 #
 #   launch/local.sh tiny RUNS DATA EMOJI
 #
@@ -41,4 +41,5 @@ train decoder vae "${every[@]}" --config.start="$runs/vae" \
   --config.autoencoder.perceptual=1 --config.optimiser.learning_rate=6e-4 "$@"
 train stage1 tiny_stage1 "${every[@]}" --config.start="$runs/decoder" "$@"
 train stage2 tiny_stage2 "${clips[@]}" --config.start="$runs/stage1" "$@"
-python -m emoji_jax.export --workdir="$runs/stage2" --out="$runs/tiny" --dtype=bfloat16
+[[ -e $runs/tiny/config.json ]] ||
+  python -m emoji_jax.export --workdir="$runs/stage2" --out="$runs/tiny" --dtype=bfloat16

@@ -151,7 +151,11 @@ class Prepared:
         """A clip as it is stored; see `clips.decode`."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._source[int(index)]
+        try:
+            return self._source[int(index)]
+        except (OSError, RuntimeError, ValueError) as error:  # all three are readers' for damage
+            reason = str(error).strip().splitlines()[-1][:200]
+            raise UserError(f"{self.directory}: clip {index} can't be read: {reason}") from None
 
     def __getitem__(self, index: int) -> PreparedClip | EncodedClip:
         record = self.record(index)

@@ -1,6 +1,7 @@
 """Checkpoints of a run: what a step changes, and where the input is, saved beside the training."""
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ class RunCheckpoints:
             [
                 preservation_policy.LatestN(keep),
                 preservation_policy.BestN(
-                    get_metric_fn=lambda metrics: metrics["validation_loss"],
+                    get_metric_fn=_loss,
                     reverse=True,
                     n=1,
                     keep_checkpoints_without_metrics=False,
@@ -71,7 +72,8 @@ class RunCheckpoints:
         """
         self.wait()  # as saving would: what it still writes takes space, too
         step, changing = int(state.step), _changing(state)
-        first = bool(state.frozen) and not self._frozen.exists()
+        # Before that there may be some of a run that came to nothing.
+        first = bool(state.frozen) and not self.steps()
         self._check_space((changing, state.frozen) if first else changing)
         parts: dict[str, Any] = {"state": ocp.args.StandardSave(changing)}
         if iterator is not None:
@@ -103,7 +105,7 @@ class RunCheckpoints:
 
     def _save_frozen(self, frozen: Parameters) -> None:
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(self._frozen, dict(frozen))
+            checkpointer.save(self._frozen, dict(frozen), force=True)
 
     def _restore_frozen(self, like: Parameters) -> Parameters:
         if not like:
@@ -172,6 +174,12 @@ class RunCheckpoints:
     def close(self) -> None:
         """Waits, then lets go of the files."""
         self._manager.close()
+
+
+def _loss(metrics: Mapping[str, float]) -> float:
+    """By which checkpoints are compared; what is no number is the worst."""
+    loss = metrics["validation_loss"]
+    return loss if math.isfinite(loss) else math.inf
 
 
 def _changing(state: TrainState) -> dict[str, Any]:

@@ -68,7 +68,10 @@ class Run:
         self.mesh = sharding.mesh(config.mesh.fsdp, devices)
         sharding.check_batch(config.train.batch_size, config.train.accumulate, self.mesh)
         self.optimiser = settings.optimiser(config)
-        workdir.mkdir(parents=True, exist_ok=True)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{workdir} can't be made: {error.strerror}") from None
         self.checkpoints = RunCheckpoints(workdir, config.checkpoint.keep)
         self._told_to_stop = False
 
@@ -153,6 +156,8 @@ class Run:
             self.iterator = self._batches("train", settings.pipeline(self.config), saved[-1])
             return self.checkpoints.restore(shapes, None)
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
+        if not any(name.startswith("landmark_encoder.") for name in shapes.trained):
+            start.check_landmarks(self.cfg, self.config.start)
         self._check_encoded(flat, shapes)
         state = self._create(sharding.place(flat, self.mesh))
         # Counters, which the optimiser makes of nothing, are on one device only.
@@ -195,12 +200,12 @@ class Run:
         Raises:
           UserError: the loss is no number, the input fails, or nothing can be written.
         """
-        state = self.state()
-        self.log = Log(self.workdir, int(state.step))
         before = signal.getsignal(signal.SIGTERM)
         if jax.process_count() == 1:  # several processes agree on when to stop
             signal.signal(signal.SIGTERM, self._on_signal)
         try:
+            state = self.state()
+            self.log = Log(self.workdir, int(state.step))
             state = self._steps(state)
             self.checkpoints.wait()
             if int(state.step) >= self.config.train.steps:
@@ -308,13 +313,12 @@ class Run:
         if np.isfinite(list(values.values())).all():
             return
         clips, finite = batch["clip"], np.isfinite(sharding.local(metrics["examples"]))
-        bad = clips[~finite] if not finite.all() else clips
         source = settings.source(self.config, self.cfg, "train")
-        names = ", ".join(sources.name(source, int(i)) for i in bad[:16])
+        names = ", ".join(sources.name(source, int(i)) for i in clips[~finite][:16])
         told = " and ".join(f"{name} {value}" for name, value in values.items())
         saved = self.checkpoints.steps()
         raise UserError(
-            f"step {number}: {told}, of clips {names}; "
+            f"step {number}: {told}{', of clips ' * bool(names)}{names}; "
             + (f"the last good checkpoint is step {saved[-1]}" if saved else "nothing is saved yet")
         )
 

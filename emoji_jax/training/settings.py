@@ -33,12 +33,17 @@ Config = Any  # ml_collections.ConfigDict, of which type checkers can't know the
 
 def positive(config: Config, *names: str) -> None:
     """Raises a UserError unless the options of these dotted names are at least 1."""
+    at_least(1, config, *names)
+
+
+def at_least(least: int, config: Config, *names: str) -> None:
+    """Raises a UserError unless the options of these dotted names are at least so much."""
     for name in names:
         value: Any = config
         for part in name.split("."):
             value = value[part]
-        if value < 1:
-            raise UserError(f"config.{name} is {value}; expected at least 1")
+        if value < least:
+            raise UserError(f"config.{name} is {value}; expected at least {least}")
 
 
 def check(config: Config) -> None:
@@ -53,9 +58,17 @@ def check(config: Config) -> None:
         "checkpoint.keep",
         "log.every",
         "log.validation_batches",
+        "log.grid_clips",
+        "log.grid_frames",
         "data.synthetic_clips",
         "data.synthetic_frames",
+        "example.max_stride",
     )
+    at_least(0, config, "log.validate", "log.grids", "data.workers", "autoencoder.levels")
+    if not 0 < config.example.zoom <= 1:
+        raise UserError(f"config.example.zoom is {config.example.zoom}; expected over 0, up to 1")
+    if len(config.size) not in (0, 2):
+        raise UserError(f"config.size is {config.size}; expected height and width")
 
 
 def note(config: Config, cfg: EmojiConfig, workdir: Path) -> None:
@@ -205,4 +218,7 @@ def source(config: Config, cfg: EmojiConfig, split: str) -> Source:
         else sources.Prepared(name, split)
         for name in data.sources
     ]
+    for name, one in zip(data.sources, found, strict=True):
+        if not len(one):
+            raise UserError(f"{name} has no clips for {split}; expected at least one")
     return found[0] if len(found) == 1 else sources.Mixture(found, weights)

@@ -30,6 +30,22 @@ def adopt(cfg: EmojiConfig, folders: Sequence[str]) -> EmojiConfig:
     return cfg
 
 
+def check_landmarks(cfg: EmojiConfig, folders: Sequence[str]) -> None:
+    """Raises a UserError if a landmark encoder would see other pictures than it was trained on."""
+    for folder in folders:
+        directory = checkpoint.find(Path(folder).absolute())
+        if not (directory / "landmark_encoder").is_dir():
+            continue
+        before = checkpoint.read_config(directory)
+        for name in ("pupils", "contour", "antialiased", "warped", "aligned"):
+            ours, theirs = getattr(cfg, name), getattr(before, name)
+            if ours != theirs:
+                raise UserError(
+                    f"model.{name} is {ours}, but {theirs} where the landmark encoder was trained, "
+                    f"in {folder}; expected the same, or train.trainable with landmark_encoder.*"
+                )
+
+
 def parameters(
     cfg: EmojiConfig, kind: Networks, folders: Sequence[str], seed: int
 ) -> dict[str, np.ndarray]:
@@ -42,6 +58,7 @@ def parameters(
     Raises:
       UserError: a folder has no checkpoint, or one that does not fit.
     """
+    # Of a network that two folders have, the later one's is taken.
     found = {
         name: np.asarray(x)
         for name, x in checkpoint.flatten(initialise(cfg, seed=seed, kind=kind)).items()

@@ -14,6 +14,7 @@ from emoji_jax.data.transforms import ExampleConfig, choose_frames, example
 from emoji_jax.errors import UserError
 from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Landmarks, draw
+from tests.data import prepared
 
 PORTRAIT = Path(__file__).parent.parent / "golden" / "landmarks" / "astronaut.npz"
 FRAMES, SIDE = 7, 64
@@ -267,3 +268,15 @@ def test_the_reference_warped_lies_beside_the_landmarks():
     frames, warped = made["frames"].astype(int), made["landmarks"][..., 3:]
     still = np.abs(frames - made["reference"]).mean()
     assert np.abs(frames - warped).mean() < 0.9 * still
+
+
+def test_a_shard_that_is_damaged_or_gone_is_told(tmp_path):
+    folder = prepared.write(tmp_path / "dataset", [3, 3], 32)
+    (shard,) = folder.glob("*train.array_record*")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:200] + bytes(len(content) - 200))
+    with pytest.raises(UserError, match="can't be read"):
+        Prepared(folder, "train")[0]
+    shard.unlink()
+    with pytest.raises(UserError, match="can't be read"):
+        Prepared(folder, "train")[0]

@@ -14,6 +14,7 @@ from emoji_jax.models.init import Draws
 from emoji_jax.models.unet import UNet
 from emoji_jax.training import animation
 from emoji_jax.training.animation import AnimationConfig, known_frames
+from emoji_jax.training.losses import snr_weights
 from tests.models.test_models import shaken
 from tests.training.small import NETWORKS
 
@@ -77,6 +78,28 @@ def test_total_is_both_losses(monkeypatch, stage2):
     np.testing.assert_allclose(found["loss"], m["loss_ldm"] + m["loss_ffg"], rtol=1e-5)
     np.testing.assert_allclose(m["examples"].mean(), found["loss"], rtol=1e-5)
     assert m["examples"].shape == (2,)
+
+
+def test_min_snr_weights_the_total_by_timestep(monkeypatch, stage2):
+    plain, weighted = (
+        seen(monkeypatch, stage2, AnimationConfig(min_snr=gamma)) for gamma in (0.0, 5.0)
+    )
+    weights = snr_weights(diffusion.schedule(), plain["t"], 5.0)
+    assert not np.allclose(weights, 1)
+    expected = weights * plain["metrics"]["examples"]
+    np.testing.assert_allclose(weighted["metrics"]["examples"], expected, rtol=1e-4)
+    np.testing.assert_allclose(weighted["loss"], expected.mean(), rtol=1e-4)
+    # What is logged can be compared with that of a run without.
+    for name in ("loss_ldm", "loss_ffg"):
+        np.testing.assert_allclose(weighted["metrics"][name], plain["metrics"][name], rtol=1e-4)
+
+
+def test_noise_offset_is_the_same_in_all_frames_of_a_clip(monkeypatch, stage2):
+    cfg = AnimationConfig(noise_offset=100.0, ends_known=0.0, each_known=0.0)
+    means = np.asarray(seen(monkeypatch, stage2, cfg)["x"][..., :4]).mean((2, 3))
+    assert np.abs(means).max() > 10
+    # Timesteps are a clip's, so that what differs between its frames is small noise's mean.
+    np.testing.assert_allclose(means, np.repeat(means[:, :1], 4, 1), atol=2)
 
 
 def test_stage_1_takes_frames_one_by_one(monkeypatch, stage1):

@@ -197,10 +197,11 @@ def test_what_large_runs_switch_on(stage1, tmp_path):
     Run(config, tmp_path / "run").train()
     config.train.steps = 3
     run = Run(config, tmp_path / "run")
+    begun = run.state()
+    assert int(begun.step) == 1
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves((begun.trained, begun.average)))
     assert run.train() == 3
     assert sorted(losses(tmp_path / "run")) == [1, 2, 3]
-    kept = run.shapes()
-    assert all(x.dtype == np.float32 for x in jax.tree.leaves((kept.trained, kept.average)))
 
 
 def test_an_export_needs_nothing_of_the_machine_that_trained(stage1, tmp_path):
@@ -229,7 +230,9 @@ def test_going_on_is_as_if_never_stopped(stage1, tmp_path):
     Run(config(3), tmp_path / "parts").train()
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "loss": 99.0}\n{"step": 5, "lo')  # of a run that was killed
-    Run(config(6), tmp_path / "parts").train()
+    run = Run(config(6), tmp_path / "parts")
+    assert int(run.state().step) == 3
+    run.train()
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     for network in ("unet", "image_prompt"):
         whole, parts = (_network(tmp_path / run, network) for run in ("whole", "parts"))
@@ -256,6 +259,9 @@ def test_other_options_are_refused(stage1):
         ("data", "weights", (1.0, 2.0), "data.weights"),
         ("mesh", "fsdp", 3, "mesh.fsdp is 3"),
         ("optimiser", "decay", "sometimes", "optimiser.decay"),
+        ("log", "grid_clips", 0, "log.grid_clips is 0"),
+        ("log", "validate", -1, "log.validate is -1; expected at least 0"),
+        ("example", "zoom", 0.0, "example.zoom is 0.0"),
         ("sampler", "wings", 2, "config.sampler does not fit"),
     ],
 )
@@ -265,6 +271,39 @@ def test_mistakes_are_told_before_anything_runs(tmp_path, section, option, value
     config[section][option] = value
     with pytest.raises(UserError, match=message):
         Run(config, tmp_path / "run").state()
+
+
+def test_a_picture_has_two_sides(tmp_path):
+    config = small.get_config("stage1")
+    config.size = (32,)
+    with pytest.raises(UserError, match="expected height and width"):
+        Run(config, tmp_path / "run")
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="run can't be made: File exists"):
+        Run(small.get_config("stage1"), tmp_path / "run")
+
+
+def test_stage_2_sees_what_stage_1_saw(stage1, tmp_path):
+    config = small.get_config("stage2")
+    config.start, config.model.pupils = (str(stage1),), False
+    with pytest.raises(UserError, match=r"model\.pupils is False, but True where"):
+        Run(config, tmp_path / "run").state()
+
+
+def test_stage_2_on_published_motion_modules(stage1, weights, tmp_path):
+    """All but motion modules is stage 1's, of which the other folder has them too."""
+    config = small.get_config("stage2")
+    config.start = (str(weights), str(stage1))
+    state = Run(config, tmp_path / "run").state()
+    published, ours = (_network(folder, "unet") for folder in (weights, stage1))
+    assert set(published) - set(ours) == {n.removeprefix("unet.") for n in state.trained}
+    for name, x in state.trained.items():
+        np.testing.assert_array_equal(np.asarray(x), published[name.removeprefix("unet.")])
+    for name, x in ours.items():
+        np.testing.assert_array_equal(np.asarray(state.frozen[f"unet.{name}"]), x)
 
 
 def test_a_start_without_weights(tmp_path):
@@ -323,7 +362,9 @@ def test_input_that_fails_loses_nothing(monkeypatch, tmp_path):
         Run(config, tmp_path / "run").train()
     message = "step 4: the input fails (shard-00003 is gone); saved as of step 3"
     assert str(error.value).startswith(message)
-    Run(config, tmp_path / "run").train()  # it is there again
+    run = Run(config, tmp_path / "run")  # it is there again
+    assert int(run.state().step) == 3
+    run.train()
     assert sorted(losses(tmp_path / "run")) == [1, 2, 3, 4, 5, 6]
 
 
@@ -379,6 +420,8 @@ def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     wait_for_step(run, 10, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    log = run / "metrics.jsonl"  # what it has been through must not be done again
+    log.write_text(log.read_text().replace('"step": 1,', '"kept": true, "step": 1,', 1))
     process = command(run, *steps)
     wait_for_step(run, 20, process)
     process.send_signal(signal.SIGTERM)
@@ -388,7 +431,7 @@ def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     assert stopped < 60
     process = command(run, *steps)
     assert process.wait() == 0
-    assert losses(run) == losses(tmp_path / "whole")
+    assert losses(run) == losses(tmp_path / "whole") and lines(run)[0]["kept"]
     assert (run / "weights" / "config.json").is_file()
 
 
@@ -460,7 +503,9 @@ def test_ablations_train_and_resume(tmp_path, name, stage):
     config.train.steps = 2
     Run(config, tmp_path / "run").train()
     config.train.steps = 4
-    Run(config, tmp_path / "run").train()
+    run = Run(config, tmp_path / "run")
+    assert int(run.state().step) == 2
+    run.train()
     assert sorted(losses(tmp_path / "run")) == [1, 2, 3, 4]
 
 
