@@ -24,18 +24,23 @@ _OPTIONS = flags.DEFINE_multi_string(
     "option", [], "Of all trainings, e.g. --option=--config.data.workers=4."
 )
 _BENCH = flags.DEFINE_string("bench", "mini", "mini, or the folder of a benchmark.")
+_OWN = [
+    flags.DEFINE_string(name, None, f"Of all evaluations; see emoji_jax.evaluate's --{name}.")
+    for name in ("arcface", "alexnet", "hyperiqa")
+]
 _OUT = flags.DEFINE_string("out", None, "Folder for everything.", required=True)
 
 
 def main() -> None:
     """Does what the flags say."""
-    from emoji_jax.bench import ablation, report
+    from emoji_jax.bench import ablation, record, report
 
     rows, out = ablation.chosen(_ROWS.value), Path(_OUT.value)
     steps = [steps.value for steps in _STEPS]
-    budget = ablation.Budget(_BASE.value, _START.value, steps, _OPTIONS.value, _BENCH.value)
+    own = [f"--{flag.name}={flag.value}" for flag in _OWN if flag.value]
+    budget = ablation.Budget(_BASE.value, _START.value, steps, _OPTIONS.value, _BENCH.value, own)
     text = report.markdown(ablation.ablate(rows, budget, out))
-    (out / "table.md").write_text(text + "\n")
+    record.write(out / "table.md", text + "\n")
     print(text)
 
 

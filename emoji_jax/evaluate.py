@@ -2,7 +2,7 @@
 
 python -m emoji_jax.evaluate --bench mini --checkpoint tiny --out results
 python -m emoji_jax.evaluate --bench DIR --checkpoint DIR --pred "other method=DIR" --out results
-python -m emoji_jax.evaluate --study_results ANSWERS.json --study_results ... --out results
+python -m emoji_jax.evaluate --study-results ANSWERS.json --study-results ... --out results
 
 Writes results.json, report.md and report.html; with --study also study.html. The same command goes
 on where it was stopped.
@@ -45,6 +45,7 @@ _STUDY = flags.DEFINE_bool("study", False, "Also a page that asks people.")
 _STUDY_RESULTS = flags.DEFINE_multi_string(
     "study_results", [], "Answers to a study; only these are looked at."
 )
+flags.DEFINE_alias("study-results", "study_results")
 _CONFIG = config_file.flag("sample.py")
 flags.declare_key_flag("config")
 # Options that the benchmark says.
@@ -85,6 +86,7 @@ def main() -> None:
         baselines=_BASELINES.value,
         preds=preds,
         own=OwnWeights(**{name: Path(f.value) for name, f in _OWN.items() if f.value}),
+        study=_STUDY.value,
     )
     jobs = run.jobs(_PART.value, _PARTS.value)
     for _ in tqdm(run.work(jobs), total=len(jobs), desc="measuring", file=sys.stderr):
@@ -93,7 +95,7 @@ def main() -> None:
     if missing:
         print(f"{out}: {missing} results are still to be measured, by other parts")
         return
-    bad = run.report(study=_STUDY.value)
+    bad = run.report()
     if bad:
         raise UserError(f"{bad} results could not be measured; {out / 'report.md'} says which")
     print(f"{out / 'report.md'} and report.html: {len(run.bench.pairs)} pairs")
@@ -120,11 +122,13 @@ def _aggregate(out: Path) -> None:
     """Ranks of a study's answers."""
     import json
 
-    from emoji_jax.bench import evaluation, report, study
+    from emoji_jax.bench import record, report, study
 
     found = study.aggregate([Path(file) for file in _STUDY_RESULTS.value])
-    evaluation.write(out / "study.json", json.dumps(found, indent=1) + "\n")
+    record.write(out / "study.json", json.dumps(found, indent=1) + "\n")
     print(report.markdown(study.table(found)))
+    print("\nThe paper's (table 1), of its own clips and people:\n")
+    print(report.markdown(report.paper(report.STUDIED)))
 
 
 if __name__ == "__main__":

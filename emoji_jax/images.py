@@ -29,7 +29,8 @@ def read_image(path: str | Path) -> Picture:
     animation, the first frame.
 
     Raises:
-      UserError: missing, empty, cut short, too large, or not a picture.
+      UserError: missing, empty, cut short, too large, not a picture, or of levels that are no
+        numbers (NaN).
     """
     path = Path(path)
     if not path.is_file():
@@ -67,9 +68,12 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def to_rgb(image: Image.Image) -> Picture:
     """A Pillow image as RGB; see `read_image`."""
+    name = getattr(image, "filename", "") or "the picture"
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
-        levels = np.nan_to_num(np.asarray(image).astype(np.float64))
+        levels = np.asarray(image).astype(np.float64)
+        if not np.isfinite(levels).all():
+            raise UserError(f"{name} has levels that are no numbers (NaN or infinite)")
         # Pillow hands out 16-bit greyscale in several modes, none of which it converts rightly.
         if image.mode == "F":
             levels = levels * 255 if levels.max() <= 1 else levels

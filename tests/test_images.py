@@ -49,11 +49,18 @@ def test_sixteen_bits_are_scaled_whatever_the_brightest_level(tmp_path, suffix, 
 
 @pytest.mark.parametrize(
     ("levels", "expected"),
-    [([-3, 0, 99.6, 300], [0, 0, 100, 255]), ([0, 0.5, np.nan, 1], [0, 128, 0, 255])],
+    [([-3, 0, 99.6, 300], [0, 0, 100, 255]), ([0, 0.5, 1], [0, 128, 255])],
 )
 def test_floats_are_levels_or_shares_of_white(tmp_path, levels, expected):
     Image.fromarray(np.array([levels], np.float32)).save(tmp_path / "float.tiff")
     assert read_image(tmp_path / "float.tiff")[0, :, 1].tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_levels_that_are_no_numbers_are_refused(tmp_path, bad):
+    Image.fromarray(np.array([[0, 0.5, bad, 1]], np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(UserError, match=r"float\.tiff has levels that are no numbers"):
+        read_image(tmp_path / "float.tiff")
 
 
 def test_cmyk(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emoji_jax import config as config_file
+from emoji_jax.bench import record
 from emoji_jax.errors import UserError
 
 FULL = "full"
@@ -23,43 +24,73 @@ PAPER = {
 }
 """Table 2; its arrow at landmark accuracy points down, its text and table 1 say up."""
 
-# Of each of its columns: which kind of pairs, our name, and whether more is better there and here.
+# Of each of its columns: which kind of pairs, our name, whether more is better there, and how many
+# of its units one of ours is.
 COLUMNS = {
-    "L1": ("self", "l1", False, False),
-    "SSIM": ("self", "ssim", True, True),
-    "LPIPS": ("self", "lpips", False, False),
-    "FVD": ("self", "fvd", False, False),
-    "identity": ("cross", "identity", True, True),
-    "quality": ("cross", "quality", True, False),
-    "landmarks": ("cross", "accuracy", True, True),
+    "L1": ("self", "l1", False, 1),
+    "SSIM": ("self", "ssim", True, 1),
+    "LPIPS": ("self", "lpips", False, 1),
+    "FVD": ("self", "fvd", False, 1),
+    "ID similarity": ("cross", "identity", True, 1),
+    "image quality": ("cross", "quality", True, 1),
+    "landmark accuracy": ("cross", "accuracy", True, 100),
 }
 
 
-def means(path: Path) -> dict[str, float]:
-    """Of each of the table's columns what a row measured, NaN where nothing."""
-    (method,) = json.loads(path.read_text())["means"].values()
-    found = {}
-    for column, (kind, name, *_) in COLUMNS.items():
-        value = method[kind].get(name)
-        found[column] = value["mean"] if value else float("nan")
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A number of ours for a column of the table.
+
+    Attributes:
+      value: in the table's unit; NaN where there is none.
+      heading: what it is, which may be a substitute for what the paper measures.
+      more: whether more is better.
+    """
+
+    value: float
+    heading: str
+    more: bool
+
+
+def measured(path: Path) -> dict[str, Measured]:
+    """Of each of the table's columns what a row's `results.json` says."""
+    told = record.read(path)
+    try:
+        (method,) = told["means"].values()
+        found = {}
+        for column, (kind, name, _, unit) in COLUMNS.items():
+            mean = value["mean"] if (value := method[kind].get(name)) else float("nan")
+            ours = told["columns"][name]
+            found[column] = Measured(unit * mean, ours["heading"], ours["more"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error!r}; remove its folder") from None
     return found
 
 
-def table(found: dict[str, dict[str, float]]) -> list[list[str]]:
+def table(found: dict[str, dict[str, Measured]]) -> list[list[str]]:
     """Ours and the paper's, and of each row how it changes what the full model measures.
 
     "worse" and "better" are against the full model; both of a pair should say the same.
     """
-    lines = [["row", *(f"{name}: ours, the paper's" for name in COLUMNS)]]
+    full, head = found[FULL], ["row"]
+    for name, (_, _, paper_more, unit) in COLUMNS.items():
+        percent = ", %" if unit == 100 else ""
+        ours = f"{full[name].heading}{percent} {_arrow(full[name].more)}"
+        head.append(f"ours: {ours}; the paper's: {name}{percent} {_arrow(paper_more)}")
+    lines = [head]
     for row, ours in found.items():
         cells = []
-        for i, (name, (*_, paper_more, our_more)) in enumerate(COLUMNS.items()):
-            mine = _side(ours[name], found[FULL][name], our_more)
+        for i, (name, (_, _, paper_more, _)) in enumerate(COLUMNS.items()):
+            mine = _side(ours[name].value, full[name].value, ours[name].more)
             theirs = _side(PAPER[row][i], PAPER[FULL][i], paper_more)
             same = "" if row == FULL else (" ✓" if mine == theirs else " ✗")
-            cells.append(f"{ours[name]:.3g} {mine}, {PAPER[row][i]:g} {theirs}{same}")
+            cells.append(f"{ours[name].value:.3g} {mine}, {PAPER[row][i]:g} {theirs}{same}")
         lines.append([row, *cells])
     return lines
+
+
+def _arrow(more: bool) -> str:
+    return "↑" if more else "↓"
 
 
 def _side(value: float, full: float, more: bool) -> str:
@@ -78,6 +109,7 @@ class Budget:
       steps: of stages 1 and 2; None is what the configuration says.
       options: of all trainings, as on the command line.
       bench: mini, or the folder of a benchmark.
+      own: options of all evaluations, for a user's own weights of what measures.
     """
 
     base: str
@@ -85,6 +117,7 @@ class Budget:
     steps: Sequence[int | None]
     options: Sequence[str]
     bench: str
+    own: Sequence[str] = ()
 
 
 def chosen(rows: Sequence[str] | None) -> list[str]:
@@ -106,20 +139,14 @@ def ablate(rows: Sequence[str], budget: Budget, out: Path) -> list[list[str]]:
     for row in rows:
         train(row, budget, out / row)
         evaluate(budget, out / row)
-    return table({row: means(out / row / "evaluation" / "results.json") for row in rows})
+    return table({row: measured(out / row / "evaluation" / "results.json") for row in rows})
 
 
 def _note(budget: Budget, out: Path) -> None:
     """Remembers the budget: rows of different ones can't be compared."""
     told = {k: v if isinstance(v, str) else list(v) for k, v in vars(budget).items()}
-    path = out / "settings.json"
-    try:
-        if path.exists() and json.loads(path.read_text()) != told:
-            raise UserError(f"{out} has rows of other options; expected a new folder")
-        out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=1) + "\n")
-    except OSError as error:
-        raise UserError(f"{out} can't be written: {error.strerror}") from None
+    record.refuse_others(out / "settings.json", told, "rows of other options")
+    record.write(out / "settings.json", json.dumps(told, indent=1) + "\n")
 
 
 def train(row: str, budget: Budget, folder: Path) -> None:
@@ -135,7 +162,7 @@ def train(row: str, budget: Budget, folder: Path) -> None:
                 "train",
                 f"--config={config_file.folder() / file}",
                 f"--workdir={workdir}",
-                *([f"--config.start={','.join(start)}"] if start else []),
+                *([f"--config.start={','.join(map(repr, start))}"] if start else []),
                 *([f"--config.train.steps={steps}"] if steps else []),
                 *budget.options,
             )
@@ -152,6 +179,7 @@ def evaluate(budget: Budget, folder: Path) -> None:
         f"--checkpoint={folder / 'stage2' / 'weights'}",
         f"--out={folder / 'evaluation'}",
         "--nobaselines",
+        *budget.own,
     )
 
 

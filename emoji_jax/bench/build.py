@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emoji_jax.bench import folder
+from emoji_jax.bench import face, folder
 from emoji_jax.bench.folder import Bench, Clip, Pair
 from emoji_jax.data.crop import CropConfig, choose_box, crop
 from emoji_jax.errors import UserError
@@ -59,7 +59,8 @@ def build(
       refused: told what is left out, and why: faces must be seen in all of it.
 
     Raises:
-      UserError: nothing is left, two files have one name, or it can't be written.
+      UserError: no driver is left, or no portrait where there shall be pairs of them; two files
+        have one name, or it can't be written.
     """
     with Detector() as detector:
         stills = (
@@ -93,6 +94,8 @@ def write(
         for name, style, picture in stills:
             Image.fromarray(picture).save(unfinished / folder.PORTRAITS / f"{name}.png")
             styles[name] = style
+        if config.drivers_each and not styles:
+            raise UserError("no portrait is left: expected pictures that show a face")
         for name, clip in clips:
             folder.save_strip(unfinished / folder.DRIVERS / f"{name}.png", clip)
             names.append(name)
@@ -164,14 +167,19 @@ def _portrait(path: Path, size: int, detector: Detector, refused: Refused) -> Pi
     """A face and what is around it."""
     try:
         picture = read_image(path)
-        face = detector.detect(picture)
+        found = detector.detect(picture)
     except UserError as error:
         refused(path.name, str(error))
         return None
-    if face is None:
+    if found is None:
         refused(path.name, "no face is found")
         return None
-    return around(face, (size, size), FramingConfig()).cut(picture)
+    cut = around(found, (size, size), FramingConfig()).cut(picture)
+    # Every method gets the landmarks of what is stored.
+    if face.find(detector, cut) is None:
+        refused(path.name, f"no face is found in it at {size} pixels")
+        return None
+    return cut
 
 
 def _clip(path: Path, config: BenchConfig, detector: Detector, refused: Refused) -> Clip | None:
@@ -187,13 +195,17 @@ def _clip(path: Path, config: BenchConfig, detector: Detector, refused: Refused)
     except UserError as error:
         refused(path.name, str(error))
         return None
-    missing = sum(face is None for face in faces)
-    if missing:
+    if missing := sum(found is None for found in faces):
         refused(path.name, f"no face is found in {missing} of {len(frames)} frames")
         return None
-    pixels = np.concatenate([face.pixels for face in faces if face])
+    pixels = np.concatenate([found.pixels for found in faces if found])
     box = choose_box(pixels, frames[0].shape[:2], CropConfig(size=config.size, face=0.5))
     if isinstance(box, str):
         refused(path.name, box)
         return None
-    return np.stack([crop(frame, box, config.size) for frame in frames])
+    cut = np.stack([crop(frame, box, config.size) for frame in frames])
+    if missing := sum(face.find(detector, frame) is None for frame in cut):
+        told = f"{missing} of {len(cut)} frames at {config.size} pixels"
+        refused(path.name, f"no face is found in {told}")
+        return None
+    return cut

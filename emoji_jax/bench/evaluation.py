@@ -1,36 +1,40 @@
 """A whole evaluation: every method on every pair, measured once, and what comes of it."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import emoji_jax
 from emoji_jax import assets, checkpoint
 from emoji_jax.animator import Animator
-from emoji_jax.bench import methods, mini, report, study
+from emoji_jax.bench import methods, mini, record, report, study
 from emoji_jax.bench.folder import Bench, Clip, Pair, read_strip, save_strip
 from emoji_jax.bench.measure import Measurement, OwnWeights
 from emoji_jax.errors import UserError
 from emoji_jax.metrics import brisque, fvd, identity, lpips
 from emoji_jax.sampling import SamplerConfig
 
-_NETWORKS = ("face_landmarker.task", fvd.WEIGHTS)
-# What measures where a user has no weights of what papers report.
-_SUBSTITUTES = {
-    "arcface": (identity.WEIGHTS,),
-    "alexnet": (lpips.WEIGHTS,),
-    "hyperiqa": (brisque.MODEL, brisque.RANGES),
+# Of each column: which weights a user may have for it, what belongs to these, and what measures
+# without them.
+_NETWORKS: dict[str, tuple[str, Sequence[str], Sequence[str]]] = {
+    "landmarks": ("", (), ("face_landmarker.task",)),
+    "fvd": ("", (), (fvd.WEIGHTS,)),
+    "lpips": ("alexnet", (lpips.HEADS,), (lpips.WEIGHTS,)),
+    "identity": ("arcface", (), (identity.WEIGHTS,)),
+    "quality": ("hyperiqa", (), (brisque.MODEL, brisque.RANGES)),
 }
 _PACKAGES = ("jax", "mediapipe", "numpy", "pillow")
 # Of each kind of pairs; more make the page large.
 _STRIPS, _STUDIED, _SHOWN = 4, 8, 6
 Job = tuple[str, Pair]
+Maker = Callable[[Sequence[methods.Task]], Iterator[Clip | UserError]]
 
 
 class Evaluation:
@@ -46,9 +50,11 @@ class Evaluation:
       baselines: whether to measure `methods.BASELINES`.
       preds: folders of other people's results by the method's name.
       own: weights that the user has.
+      study: whether to write the page that asks people, too.
 
     Raises:
-      UserError: two methods of one name, or a folder with results of other settings.
+      UserError: two methods of one name, fewer than a study compares, or a folder with results of
+        other settings.
     """
 
     def __init__(
@@ -63,50 +69,55 @@ class Evaluation:
         baselines: bool,
         preds: dict[str, Path],
         own: OwnWeights,
+        study: bool = False,
     ):
         self.bench, self._out, self._preds, self._sampler = bench, out, preds, sampler
         self._checkpoint, self._loading, self._own = checkpoint, loading, own
-        self._seed = seed
+        self._seed, self._study = seed, study
         ours = [f"checkpoint {Path(checkpoint).name}"] if checkpoint else []
         self.methods = ours + [*methods.BASELINES][: None if baselines else 0] + [*preds]
         slugs = {_slug(method) for method in self.methods}
         if not self.methods or len(slugs) < len(self.methods):
             raise UserError(f"the methods are {self.methods}; expected some, with different names")
+        if study and len(self.methods) < 2:
+            raise UserError(f"a study compares methods; there is only {self.methods[0]}")
+        versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+        self._versions = versions | {"emoji_jax": emoji_jax.__version__}
         self._networks = self._hashes()
-        self._note()
+        self._note(begin=False)
 
     def _hashes(self) -> dict[str, str]:
-        """Which network computes what."""
-        networks = {name: assets.ASSETS[name].sha256 for name in _NETWORKS}
-        for name, substitutes in _SUBSTITUTES.items():
-            if path := getattr(self._own, name):
-                networks[path.name] = _sha256([path])
-            else:
-                networks |= {s: assets.ASSETS[s].sha256 for s in substitutes}
+        """SHA-256 of every network, by the column that it measures and its file's name."""
+        networks = {}
+        for column, (own, beside, without) in _NETWORKS.items():
+            path = getattr(self._own, own) if own else None
+            if path:
+                networks[f"{column}: {path.name}"] = record.sha256(path)
+            names = beside if path else without
+            networks |= {f"{column}: {name}": assets.ASSETS[name].sha256 for name in names}
         if self._checkpoint:
             folder = checkpoint.find(checkpoint.locate(self._checkpoint))
-            files = sorted(file for file in folder.rglob("*") if file.is_file())
-            networks[self.methods[0]] = _sha256(files)
+            networks[self.methods[0]] = record.fingerprint([folder])
         return networks
 
-    def _note(self) -> None:
-        """Remembers the settings; measured with others, numbers would be mixed."""
-        told = {
+    def _settings(self) -> dict[str, Any]:
+        """Measured with others, numbers would be mixed."""
+        return {
             "bench": self.bench.checksum,
             "networks": self._networks,
             "sampler": str(self._sampler),
             "seed": self._seed,
             "loading": str(self._loading),
+            "versions": self._versions,
         }
-        path = self._out / "settings.json"
-        if path.exists():
-            if json.loads(path.read_text()) != told:
-                raise UserError(
-                    f"{self._out} has results of another benchmark, checkpoint or setting; "
-                    "expected a new folder"
-                )
-            return
-        write(path, json.dumps(told, indent=1) + "\n")
+
+    def _note(self, *, begin: bool) -> None:
+        """Refuses a folder of other settings; notes those of now where results shall come."""
+        path, told = self._out / "settings.json", self._settings()
+        what = "results of another benchmark, checkpoint, setting or version"
+        record.refuse_others(path, told, what)
+        if begin and not path.exists():
+            record.write(path, json.dumps(told, indent=1) + "\n")
 
     def jobs(self, part: int = 0, parts: int = 1) -> list[Job]:
         """What a part has to measure still."""
@@ -116,16 +127,13 @@ class Evaluation:
     def _done(self, method: str, pair: Pair) -> bool:
         """Whether a result is measured, and still the same where others make it."""
         path = self._measured(method, pair)
-        return path.exists() and json.loads(path.read_text())["result"] == self._print(method, pair)
+        return path.exists() and record.read(path).get("result") == self._print(method, pair)
 
     def _print(self, method: str, pair: Pair) -> str:
         """A fingerprint of somebody else's result; empty if it is not there."""
         folder = self._preds.get(method)
-        file = folder and methods.find(folder, pair)
-        if not file:
-            return ""
-        inside = sorted(file.rglob("*")) if file.is_dir() else [file]
-        return _sha256([path for path in inside if path.is_file()])
+        found = methods.find(folder, pair) if folder else []
+        return record.fingerprint(found) if found else ""
 
     def missing(self) -> int:
         """How many results are not measured yet."""
@@ -137,43 +145,37 @@ class Evaluation:
             return
         measurement = Measurement(self.bench, self._own)
         try:
-            for method in self.methods:
+            makers = {method: self._maker(method) for method in dict(jobs)}
+            self._note(begin=True)  # all weights are read: what is wrong with them is told before
+            for method, (make, together) in makers.items():
                 pairs = [pair for m, pair in jobs if m == method]
-                for pair, task, frames in self._results(method, pairs, measurement):
-                    if isinstance(frames, UserError):
+                for pair, task, frames in _results(pairs, measurement, make, together):
+                    if task is None or isinstance(frames, UserError):
                         told = {"error": str(frames)}
                     else:
                         told = measurement.measure(task, frames)
                         self._keep(method, pair, frames)
                     told["result"] = self._print(method, pair)
-                    write(self._measured(method, pair), json.dumps(told) + "\n")
+                    record.write(self._measured(method, pair), json.dumps(told) + "\n")
                     yield method, pair
         finally:
             measurement.close()
 
-    def _results(
-        self, method: str, pairs: Sequence[Pair], measurement: Measurement
-    ) -> Iterator[tuple[Pair, methods.Task, Clip | UserError]]:
-        """A method's frames for some pairs, or why there are none."""
+    def _maker(self, method: str) -> tuple[Maker, int]:
+        """What makes a method's results of some tasks, and of how many together."""
         if method in self._preds:
-            for pair in pairs:
-                try:
-                    frames = methods.others(self._preds[method], self.bench, pair)
-                except UserError as error:
-                    frames = error
-                yield pair, measurement.task(pair), frames
-        elif method in methods.BASELINES:
-            for pair in pairs:
-                task = measurement.task(pair)
-                yield pair, task, methods.BASELINES[method](task)
-        elif pairs:
-            animator = Animator.load(self._checkpoint, **self._loading)
-            together = self._sampler.batch or animator.programs.devices
-            for start in range(0, len(pairs), together):
-                some = pairs[start : start + together]
-                tasks = [measurement.task(pair) for pair in some]
-                made = methods.animate(animator, tasks, self._sampler, self.bench.size, self._seed)
-                yield from zip(some, tasks, made, strict=True)
+            return functools.partial(methods.others, self._preds[method], self.bench), 1
+        if method in methods.BASELINES:
+            return functools.partial(map, methods.BASELINES[method]), 1
+        animator = Animator.load(self._checkpoint, **self._loading)
+        make = functools.partial(
+            methods.animate,
+            animator,
+            sampler=self._sampler,
+            size=self.bench.size,
+            seed=self._seed,
+        )
+        return make, self._sampler.batch or animator.programs.devices
 
     def _measured(self, method: str, pair: Pair) -> Path:
         return self._out / "measured" / _slug(method) / f"{pair.name}.json"
@@ -189,14 +191,15 @@ class Evaluation:
         except OSError as error:
             raise UserError(f"{path} can't be written: {error.strerror}") from None
 
-    def report(self, *, study: bool = False) -> int:
-        """Writes what was found; returns how many results could not be measured."""
+    def report(self) -> int:
+        """Writes what was found; returns how many results could not be measured.
+
+        Raises:
+          UserError: it can't be written, or the study has nothing to ask about.
+        """
         rows = {
-            method: {
-                pair.name: json.loads(self._measured(method, pair).read_text())
-                for pair in self.bench.pairs
-            }
-            for method in self.methods
+            m: {pair.name: record.read(self._measured(m, pair)) for pair in self.bench.pairs}
+            for m in self.methods
         }
         columns = Measurement.columns_of(self._own)
         told = self._told(rows)
@@ -213,10 +216,11 @@ class Evaluation:
         }
         told["columns"] = {name: vars(column) for name, column in columns.items()}
         told |= {"means": values, "pairs": rows}
-        write(self._out / "results.json", json.dumps(told, indent=1) + "\n")
-        write(self._out / "report.md", report.text(told, rows, columns))
-        write(self._out / "report.html", report.page(told, rows, columns, self._strips(rows)))
-        if study:
+        page = report.page(told, rows, columns, self._strips(rows))
+        record.write(self._out / "results.json", json.dumps(told, indent=1) + "\n")
+        record.write(self._out / "report.md", report.text(told, rows, columns))
+        record.write(self._out / "report.html", page)
+        if self._study:
             self._write_study(rows)
         return sum("error" in row for some in rows.values() for row in some.values())
 
@@ -257,7 +261,7 @@ class Evaluation:
             "sampler": str(self._sampler),
             "seed": self._seed,
             "networks": self._networks,
-            "versions": {n: importlib.metadata.version(n) for n in (*_PACKAGES, "emoji_jax")},
+            "versions": self._versions,
             "remarks": remarks,
             "strips": "Rows: the driver, then " + ", ".join(self.methods) + ".",
         }
@@ -303,33 +307,32 @@ class Evaluation:
         ]
         title = f"{self.bench.name}: which is best?"
         page = study.page(title, cases, seed=0, checksum=self.bench.checksum)
-        write(self._out / "study.html", page)
+        record.write(self._out / "study.html", page)
 
 
 def _of(rows: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [row for pair, row in rows.items() if pair.startswith(f"{kind}_")]
 
 
+def _results(
+    pairs: Sequence[Pair], measurement: Measurement, make: Maker, together: int
+) -> Iterator[tuple[Pair, methods.Task | None, Clip | UserError]]:
+    """A method's frames for some pairs, or why there are none."""
+    for start in range(0, len(pairs), together):
+        tasks = []
+        for pair in pairs[start : start + together]:
+            try:
+                tasks.append(measurement.task(pair))
+            except UserError as error:
+                yield pair, None, error
+        if tasks:
+            made = zip(tasks, make(tasks), strict=True)
+            yield from ((task.pair, task, frames) for task, frames in made)
+
+
 def _slug(method: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", method)
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            digest.update(file.read_bytes())
-        except OSError as error:
-            raise UserError(f"{file} can't be read: {error.strerror}") from None
-    return digest.hexdigest()
-
-
-def write(path: Path, text: str) -> None:
-    """A file that appears when it is complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # other parts write, too
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}") from None
+    """A name for its files; where it is not the method's own, no other method's either."""
+    plain = re.sub(r"^\.+|[^A-Za-z0-9.-]+", "_", method)
+    if plain == method:
+        return plain
+    return f"{plain}-{hashlib.sha256(method.encode()).hexdigest()[:8]}"

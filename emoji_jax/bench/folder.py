@@ -145,15 +145,16 @@ def read(folder: Path) -> Bench:
         bench = Bench(
             folder, told["name"], told["frames"], told["size"], told["styles"], pairs, checksum
         )
-    except (KeyError, TypeError) as error:
+        found = _checksum(folder, told)
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from None
     names = [pair.name for pair in pairs]
     if not names or len(set(names)) < len(names):
         raise UserError(f"{path} has no pairs, or two of one name")
-    if (found := _checksum(folder, told)) != checksum:
+    if found != checksum:
         raise UserError(
             f"{folder} is not as it was made: its pictures have the checksum {found[:12]}, its "
-            f"index says {checksum[:12]}; make it anew"
+            f"index says {str(checksum)[:12]}; make it anew"
         )
     return bench
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from emoji_jax.bench import face
 from emoji_jax.bench.folder import Bench, Clip, Pair
 from emoji_jax.bench.methods import Task
 from emoji_jax.errors import UserError
@@ -18,8 +18,6 @@ from emoji_jax.metrics import landmarks as faces
 from emoji_jax.metrics.l1 import l1
 from emoji_jax.metrics.ssim import ssim
 
-# Faces are shown to the landmarker at no less than this: it was trained on larger ones.
-SEEN = 256
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 21))
 
 
@@ -99,11 +97,11 @@ class Measurement:
           UserError: no face is found, where the benchmark says that there is one.
         """
         portrait, driver = self.bench.portrait(pair), self._driver(pair.driver)
-        face = self.find(portrait)
-        if face is None:
+        found = self.find(portrait)
+        if found is None:
             raise UserError(f"{self.bench.folder}: no face is found in the portrait of {pair.name}")
         truth = self.bench.clip(pair.driver)[1:] if pair.kind == "self" else None
-        return Task(pair, portrait, face, driver, truth)
+        return Task(pair, portrait, found, driver, truth)
 
     def _driver(self, name: str) -> Landmarks:
         """All frames' landmarks of a clip; where a face is missed, those of the frame before."""
@@ -114,22 +112,17 @@ class Measurement:
     def _read_driver(self, name: str) -> Landmarks:
         found: list[Landmarks] = []
         for frame in self.bench.clip(name):
-            face = self.find(frame)
-            if face is None and not found:
+            seen = self.find(frame)
+            if seen is None and not found:
                 raise UserError(f"{self.bench.folder}: no face is found at the start of {name}")
-            if face is None:
+            if seen is None:
                 self._guessed.setdefault(name, []).append(f"{name} {len(found)}")
-            found.append(face or found[-1])
+            found.append(seen or found[-1])
         return _joined(found)
 
     def find(self, frame: Picture) -> Landmarks | None:
         """The face in a frame, with landmarks in its pixels."""
-        height, width = frame.shape[:2]
-        larger = max(SEEN / min(height, width), 1)
-        shape = (round(width * larger), round(height * larger))
-        seen = np.asarray(Image.fromarray(frame).resize(shape, Image.Resampling.BICUBIC))
-        face = self._detector.detect(seen)
-        return face and dataclasses.replace(face, size=(height, width))
+        return face.find(self._detector, frame)
 
     def measure(self, task: Task, frames: Clip) -> dict[str, Any]:
         """Of one result: a number for each column, `curve`, and `features` for FVD.
@@ -149,10 +142,10 @@ class Measurement:
             told["features"] = self._fvd(frames).tolist()
             told["truth"] = self._features(task).tolist()
         found = [self.find(frame) for frame in frames]
-        kept = [i for i, face in enumerate(found) if face is not None]
+        kept = [i for i, seen in enumerate(found) if seen is not None]
         told["found"] = len(kept) / len(frames)
         if kept:
-            made = _joined([face for face in found if face is not None])
+            made = _joined([seen for seen in found if seen is not None])
             told |= self._of_faces(task, frames[kept], made, np.array(kept))
         told = {name: _number(value) for name, value in told.items()}
         guessed = self._guessed.get(task.pair.driver)

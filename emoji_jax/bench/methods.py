@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scipy.interpolate
 import scipy.ndimage
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 from PIL import Image
 
 from emoji_jax import animation
@@ -21,7 +21,7 @@ from emoji_jax.images import Picture
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.landmarks.alignment import Alignment
 from emoji_jax.sampling import SamplerConfig
-from emoji_jax.video import open_video
+from emoji_jax.video import Video, open_video
 
 _SUFFIXES = (".webp", ".mp4", ".gif", ".mov", ".mkv", ".webm", "")
 # Around the picture: what lies there stays.
@@ -116,43 +116,68 @@ def animate(
             yield np.stack([_resized(frame, size) for frame in frames])
 
 
-def _resized(frame: Picture, size: int) -> Picture:
+def _resized(frame: Picture, size: int) -> UInt8[np.ndarray, "size size 3"]:
     if frame.shape[:2] == (size, size):
         return frame
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS))
 
 
-def find(folder: Path, pair: Pair) -> Path | None:
-    """Where somebody's result of a pair is, if it is."""
-    found = [p for s in _SUFFIXES if (p := folder / f"{pair.name}{s}").exists()]
-    return found[0] if found else None
+def find(folder: Path, pair: Pair) -> list[Path]:
+    """Where somebody's result of a pair is: one place, if all is well."""
+    return [p for s in _SUFFIXES if (p := folder / f"{pair.name}{s}").exists()]
 
 
-def _refuse_gaps(file: Path, times: Sequence[float]) -> None:
+def _refuse_gaps(video: Video, times: Sequence[float]) -> None:
     """Raises a UserError where a frame is missing: one more at the end must not make up for it."""
-    if file.is_dir():
-        names = [re.findall(r"[0-9]+", path.stem) for path in file.iterdir()]
+    files = getattr(video, "files", None)  # of a folder, those that are read
+    if files:
+        names = [re.findall(r"[0-9]+", path.stem) for path in files]
         numbers = sorted(int(name[-1]) for name in names if name)
-        steps, told = np.diff(numbers), "a number is left out"
+        # A number that all names share, as a width, does not count them.
+        steps, told = np.diff(numbers if len(set(numbers)) > 1 else []), "a number is left out"
+        if len(steps) and not steps.min():
+            twice = numbers[int(steps.argmin())]
+            raise UserError(f"{video.path} has frame {twice} twice; expected each number once")
     else:
         # Encoders of animated pictures make one frame of two that are the same.
         steps, told = np.diff(times), "a frame is shown longer than others"
     if len(steps) and steps.max() > 1.5 * steps.min():
-        raise UserError(f"{file} has a gap after frame {int(steps.argmax())}: {told}")
+        raise UserError(f"{video.path} has a gap after frame {int(steps.argmax())}: {told}")
 
 
-def others(folder: Path, bench: Bench, pair: Pair) -> Clip:
+def others(folder: Path, bench: Bench, tasks: Sequence[Task]) -> Iterator[Clip | UserError]:
+    """What somebody else made of some tasks, or why there is nothing to measure."""
+    for task in tasks:
+        try:
+            yield read(folder, bench, task.pair)
+        except UserError as error:
+            yield error
+
+
+def read(folder: Path, bench: Bench, pair: Pair) -> Clip:
     """A result of somebody else: a video or a folder of frames with the pair's name.
 
     Raises:
-      UserError: missing, with another number of frames, or with gaps.
+      UserError: missing or there twice, with another number of frames, with gaps, not square, or
+        not to be read.
     """
-    file = find(folder, pair)
-    if file is None:
-        raise UserError(f"{folder} has no result {pair.name}, as a video or a folder of frames")
-    pictures, times = zip(*open_video(file), strict=True)
-    _refuse_gaps(file, [float(time) for time in times])
+    found = find(folder, pair)
+    if not found:
+        raise UserError(
+            f"{folder} has no result {pair.name}; expected a folder of frames, or a video "
+            f"({', '.join(filter(None, _SUFFIXES))})"
+        )
+    if len(found) > 1:
+        names = " and ".join(file.name for file in found)
+        raise UserError(f"{folder} has {names}; expected one result of {pair.name}")
+    (file,) = found
+    video = open_video(file)
+    pictures, times = zip(*video, strict=True)
+    _refuse_gaps(video, [float(time) for time in times])
     frames = np.stack(pictures)
+    height, width = frames.shape[1:3]
+    if height != width:
+        raise UserError(f"{file} is {width}x{height} pixels; expected squares, of any size")
     if len(frames) == bench.frames + 1:  # with the first frame, which is not measured
         frames = frames[1:]
     if len(frames) != bench.frames:

@@ -1,6 +1,7 @@
 """A user study: one page that asks people, and what they answered (table 1's last columns)."""
 
 import base64
+import hashlib
 import html
 import io
 import json
@@ -20,7 +21,7 @@ QUESTIONS = {
     "identity": "In which is the face most like the portrait?",
     "overall": "Which is the best video?",
 }
-_FORMAT = "emoji_jax study 1"
+_FORMAT = "emoji_jax study 2"
 
 
 def page(
@@ -35,8 +36,13 @@ def page(
       title: of the page.
       cases: of each pair its portrait, its driver, and each method's result.
       seed: of the order of methods, which is another in each case and for each visitor.
-      checksum: of the benchmark, for the answers.
+      checksum: of the benchmark; with the clips, it tells studies apart.
+
+    Raises:
+      UserError: there is nothing to ask about, or nothing to compare.
     """
+    if not cases:
+        raise UserError("no study: there is no cross-reenactment that every method has made")
     methods = sorted({method for *_, results in cases for method in results})
     if len(methods) < 2:
         raise UserError(f"a study compares methods, and there is {methods or 'none'}")
@@ -52,7 +58,7 @@ def page(
     ]
     filled = {
         "format": _FORMAT,
-        "bench": checksum,
+        "study": _identity(checksum, methods, cases),
         "methods": [base64.b64encode(m.encode()).decode() for m in methods],
         "questions": QUESTIONS,
         "seed": seed,
@@ -62,6 +68,20 @@ def page(
     data = json.dumps(filled).replace("</", "<\\/")
     page = Path(__file__).with_name("study.html").read_text()
     return page.replace("TITLE", html.escape(title)).replace('"DATA"', data)
+
+
+def _identity(
+    checksum: str,
+    methods: Sequence[str],
+    cases: Sequence[tuple[Pair, Picture, Clip, Mapping[str, Clip]]],
+) -> str:
+    """A hash of what is shown: answers about other clips, as of another checkpoint, are others."""
+    digest = hashlib.sha256(checksum.encode())
+    for pair, portrait, driver, results in cases:
+        digest.update(pair.name.encode())
+        for pixels in (portrait, driver, *(results[method] for method in methods)):
+            digest.update(pixels.tobytes())
+    return digest.hexdigest()
 
 
 def _data(frames: Sequence[Picture] | Clip) -> str:
@@ -78,7 +98,7 @@ def aggregate(files: Sequence[Path]) -> dict[str, Any]:
       UserError: a file that no study's page made, or answers of different studies.
     """
     answers = [_read(file) for file in files]
-    studies = {(answer["bench"], tuple(answer["methods"])) for answer in answers}
+    studies = {(answer["study"], tuple(answer["methods"])) for answer in answers}
     if len(studies) != 1:
         raise UserError(
             f"the {len(files)} files are answers of {len(studies)} studies; expected one"
@@ -93,11 +113,14 @@ def aggregate(files: Sequence[Path]) -> dict[str, Any]:
         }
         for method in answers[0]["methods"]
     }
-    return {"bench": answers[0]["bench"], "people": len(files), "ranks": means}
+    return {"study": answers[0]["study"], "people": len(files), "ranks": means}
 
 
 def _rank(answers: Sequence[Mapping[str, Any]], method: str, question: str) -> dict | None:
-    """Mean rank and interval; one person's answers are not independent, so people are drawn."""
+    """Mean rank and interval; one person's answers are not independent, so people are drawn.
+
+    One person says nothing about others: there is no interval.
+    """
     given = [
         [case["ranks"][method] for case in answer["answers"] if case["question"] == question]
         for answer in answers
@@ -105,22 +128,21 @@ def _rank(answers: Sequence[Mapping[str, Any]], method: str, question: str) -> d
     sums, counts = np.array([sum(g) for g in given]), np.array([len(g) for g in given])
     if not counts.sum():
         return None
-    draws = np.random.default_rng(0).integers(len(given), size=(1000, len(given)))
-    drawn = counts[draws].sum(1)
-    low, high = np.quantile((sums[draws].sum(1) / drawn.clip(1))[drawn > 0], [0.025, 0.975])
-    return {
-        "rank": float(sums.sum() / counts.sum()),
-        "low": float(low),
-        "high": float(high),
-        "answers": int(counts.sum()),
-    }
+    low = high = None
+    if (counts > 0).sum() > 1:
+        draws = np.random.default_rng(0).integers(len(given), size=(1000, len(given)))
+        drawn = counts[draws].sum(1)
+        ranks = (sums[draws].sum(1) / drawn.clip(1))[drawn > 0]
+        low, high = map(float, np.quantile(ranks, [0.025, 0.975]))
+    rank = float(sums.sum() / counts.sum())
+    return {"rank": rank, "low": low, "high": high, "answers": int(counts.sum())}
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text())
         methods, places = told["methods"], list(range(1, len(told["methods"]) + 1))
-        right = told["format"] == _FORMAT and isinstance(told["bench"], str)
+        right = told["format"] == _FORMAT and isinstance(told["study"], str)
         right = right and isinstance(told["visit"], int)
         right = right and all(isinstance(method, str) for method in methods)
         right = right and all(
@@ -142,9 +164,12 @@ def table(found: Mapping[str, Any]) -> list[list[str]]:
     """Head and rows, as `report.markdown` takes them."""
     lines = [["method", *(f"{question} ↓" for question in QUESTIONS)]]
     for method, by_question in found["ranks"].items():
-        cells = [
-            f"{v['rank']:.2f} ({v['low']:.2f} to {v['high']:.2f})" if v else "-"
-            for v in (by_question.get(question) for question in QUESTIONS)
-        ]
-        lines.append([method, *cells])
+        lines.append([method, *(_cell(by_question.get(question)) for question in QUESTIONS)])
     return lines
+
+
+def _cell(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    bounds = "" if found["low"] is None else f" ({found['low']:.2f} to {found['high']:.2f})"
+    return f"{found['rank']:.2f}{bounds}"

@@ -60,8 +60,8 @@ def frechet(
     """Distance of two normal distributions with the means and covariances of two sets.
 
     |m_a - m_b|² + tr(C_a) + tr(C_b) - 2 tr((C_a C_b)^½). The last term is the sum of the singular
-    values of AᵀB, where A and B are the centred sets over the root of their size less one, so
-    that no matrix is taken the root of, however few videos there are.
+    values of ABᵀ, where the rows of A and B are the centred sets' videos over the root of their
+    number less one, so that no matrix is taken the root of, however few videos there are.
 
     Raises:
       ValueError: fewer than two videos in a set.

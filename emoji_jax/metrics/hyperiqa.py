@@ -34,7 +34,8 @@ _WIDTHS = (224, 112, 56, 28, 14, 1)
 class HyperIQA:
     """Mean opinion, about 0 to 100, more is better (HyperIQA, CVPR 2020, trained on KonIQ-10k).
 
-    A picture's is the mean over 5 x 5 crops of 224 pixels; smaller pictures are enlarged.
+    The file's network was trained for 0 to 1, papers report a hundred times that. A picture's is
+    the mean over 5 x 5 crops of 224 pixels; smaller pictures are enlarged.
 
     Args:
       weights: the file that `START` tells.
@@ -48,7 +49,8 @@ class HyperIQA:
 
     def __call__(self, frames: UInt8[np.ndarray, "F H W 3"]) -> Float[np.ndarray, " F"]:
         """Of each frame."""
-        return np.array([float(score(self._weights, crops(frame)).mean()) for frame in frames])
+        shares = [float(score(self._weights, crops(frame)).mean()) for frame in frames]
+        return 100 * np.array(shares)
 
 
 def load(path: Path) -> Weights:

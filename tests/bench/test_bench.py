@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoji_jax.bench import build, folder, methods, mini
+from emoji_jax.bench import build, face, folder, methods, mini
 from emoji_jax.bench.build import BenchConfig
 from emoji_jax.data import synthetic
 from emoji_jax.errors import UserError
@@ -70,6 +70,11 @@ def test_what_builds_no_benchmark(material, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             build.build(*folders, tmp_path / "bench", CONFIG, lambda *_: None)
+    landscapes = tmp_path / "landscapes"
+    landscapes.mkdir()
+    shutil.copy(portraits / "landscape.png", landscapes)
+    with pytest.raises(UserError, match="no portrait is left"):
+        build.build(landscapes, drivers, tmp_path / "bench", CONFIG, lambda *_: None)
     shutil.copy(portraits / "landscape.png", portraits / "photo" / "landscape.png")
     with pytest.raises(UserError, match="one name"):
         build.build(portraits, drivers, tmp_path / "bench", CONFIG, lambda *_: None)
@@ -78,6 +83,16 @@ def test_what_builds_no_benchmark(material, tmp_path):
     with pytest.raises(UserError, match="no driver is left"):
         build.build(portraits, drivers, tmp_path / "bench", CONFIG, lambda *_: None)
     assert not (tmp_path / "bench").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_faces_are_seen_in_what_is_stored(material, tmp_path, monkeypatch):
+    monkeypatch.setattr(face, "find", lambda detector, frame: None)
+    left_out = {}
+    with pytest.raises(UserError, match="no driver is left"):
+        config = dataclasses.replace(CONFIG, drivers_each=0)
+        build.build(*material, tmp_path / "bench", config, left_out.__setitem__)
+    assert left_out["photo.png"] == "no face is found in it at 64 pixels"
+    assert left_out["talk.mp4"] == "no face is found in 4 of 4 frames at 64 pixels"
 
 
 def test_portraits_take_turns():
@@ -120,6 +135,12 @@ def test_a_changed_benchmark_is_refused(small, tmp_path):
         (changed(name) / "bench.json").write_text(text)
         with pytest.raises(UserError, match=r"bench\.json"):
             folder.read(tmp_path / name)
+    for i, (name, value) in enumerate((("styles", None), ("pairs", [1]), ("checksum", None))):
+        copy = changed(f"damaged{i}")
+        told = json.loads((copy / "bench.json").read_text()) | {name: value}
+        (copy / "bench.json").write_text(json.dumps(told))
+        with pytest.raises(UserError, match=r"is damaged|not as it was made"):
+            folder.read(copy)
     twice = changed("twice")
     told = json.loads((twice / "bench.json").read_text())
     told["pairs"].append(told["pairs"][0])

@@ -2,9 +2,10 @@
 
 import json
 import os
-import shutil
+import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from PIL import Image
 
 from emoji_jax import assets
-from emoji_jax.bench import ablation, report, study
+from emoji_jax.bench import ablation, report
 from emoji_jax.bench.build import BenchConfig, write
+from emoji_jax.bench.measure import THRESHOLDS, Column, Measurement
 from emoji_jax.data import synthetic
 from emoji_jax.errors import UserError
+from emoji_jax.metrics import brisque
+from tests.bench.test_study import browse
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,7 +105,13 @@ def test_numbers(results, bench):
     # Networks that know nothing make no faces, and that is counted.
     assert mine["checkpoint random"]["found"]["mean"] < 0.5
     text = (results[0] / "report.md").read_text()
-    assert "ST-LPIPS" in text and "FVD of 2 pieces" in text and "| AniPortrait |" in text
+    assert "ST-LPIPS" in text and "FVD of 2 pieces" in text
+    page = (results[0] / "report.html").read_text()
+    assert "<td>AniPortrait</td>" in page and "<td>1.47</td>" in page
+    assert "| AniPortrait |" in text and "| 1.47 |" in text
+    assert 'lowers "faces found" and nothing else' in text
+    asked = (results[0] / "study.html").read_text()
+    assert '"cross_p_d0"' in asked and "Save answers" in asked
 
 
 @pytest.mark.network
@@ -118,7 +128,7 @@ def test_goes_on_where_it_was(results):
     assert one.read_text() == before
     assert all(f.stat().st_mtime_ns == time for f, time in others.items())
     done = evaluate(*arguments, "--out", out, "--config.sampler.steps=3")
-    assert done.returncode == 2 and "another benchmark, checkpoint or setting" in done.stderr
+    assert done.returncode == 2 and "version (what differs: sampler)" in done.stderr
 
 
 def save_result(folder, name, frames):
@@ -168,6 +178,28 @@ def test_bad_results_are_counted(bench, networks, tmp_path):
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.network
+def test_two_parts_together(bench, networks, tmp_path):
+    """Also what they find wrong: weights of another network, and no result of a method."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "alexnet.pth").write_bytes(b"of something else")
+    out = tmp_path / "out"
+    methods = ("--checkpoint=", "--nobaselines", "--pred", tmp_path / "empty")
+    arguments = ("--bench", bench.folder, *methods, "--out")
+    done = evaluate(*arguments, out, "--alexnet", tmp_path / "alexnet.pth")
+    assert done.returncode == 2 and "is another file: its SHA-256" in done.stderr
+    assert not list(out.iterdir())
+    with ThreadPoolExecutor() as pool:
+        parts = [(*arguments, out, "--parts=2", f"--part={i}") for i in range(2)]
+        codes = [done.returncode for done in pool.map(lambda part: evaluate(*part), parts)]
+    # Who is last writes the report.
+    assert 2 in codes and set(codes) <= {0, 2}
+    told = json.loads((out / "results.json").read_text())
+    rows = told["pairs"]["empty"]
+    assert set(rows) == {pair.name for pair in bench.pairs}
+    assert all("no result" in row["error"] for row in rows.values())
+
+
 def rows(numbers):
     return {f"self_{i}": {"l1": x, "curve": None} for i, x in enumerate(numbers)}
 
@@ -176,132 +208,57 @@ def test_means_know_their_bounds():
     value = report.value(list(rows([1.0, 2.0, 3.0, None]).values()), "l1")
     assert value and (value.mean, value.count) == (2, 3) and 1 <= value.low < 2 < value.high <= 3
     assert report.value(list(rows([None]).values()), "l1") is None
+    # One pair says nothing about others.
+    assert report.value(list(rows([2.0]).values()), "l1") == report.Value(2.0, None, None, 1)
     rng = np.random.default_rng(0)
     videos = [{"features": rng.normal(size=(2, 8)), "truth": rng.normal(size=(2, 8))}] * 3
     found = report.value(videos, "fvd")
-    assert found and found.count == 6 and found.low == pytest.approx(found.mean)
+    assert found and found.count == 3 and found.low == pytest.approx(found.mean)
     videos = [{k: rng.normal(size=(4, 30)) for k in ("features", "truth")} for _ in range(45)]
     found = report.value(videos, "fvd")
     assert found and found.low < found.mean < found.high
+    # Of pairs, of which one is not measured, not of their pieces.
+    column = {"fvd": Column("FVD", False, ("self",))}
+    measured = dict(enumerate(videos[:2])) | {2: {"error": "none"}}
+    table = report.table({"a": {f"self_{i}": row for i, row in measured.items()}}, column, "self")
+    assert table[1][1].endswith(", 2 of 3 pairs)")
+
+
+def test_every_method_has_its_curve():
+    row = {"curve": [0.5] * len(THRESHOLDS)}
+    curves = report._curves({f"method {i}": {"self_0": row} for i in range(14)}, "self")
+    assert all(f">method {i}</text>" in curves for i in range(14))
+    lines = set(
+        re.findall("stroke='(#[0-9a-f]+)' stroke-width='2' stroke-dasharray='(.+?)'", curves)
+    )
+    assert len(lines) == 14
+    assert min(int(y) for y in re.findall("x='300' y='([0-9-]+)'", curves)) > 10
 
 
 def test_ablations_are_compared_by_sign():
-    ours = dict(zip(ablation.COLUMNS, (0.03, 0.8, 0.1, 90.0, 0.7, 20.0, 0.4), strict=True))
-    worse = ours | {"L1": 0.04, "SSIM": 0.9, "quality": 30.0}
-    head, full, row = ablation.table({ablation.FULL: ours, "no_pupils": worse})
-    assert full[1] == "0.03 , 0.029 " and head[0] == "row"
+    columns = Measurement.columns_of()
+
+    def measured(*values):
+        found = {}
+        for (name, (_, ours, _, unit)), value in zip(ablation.COLUMNS.items(), values, strict=True):
+            column = columns[ours]
+            found[name] = ablation.Measured(unit * value, column.heading, column.more)
+        return found
+
+    full = measured(0.03, 0.8, 0.1, 90.0, 0.7, 20.0, 0.4)
+    worse = measured(0.04, 0.9, 0.1, 90.0, 0.7, 30.0, 0.3)
+    head, first, row = ablation.table({ablation.FULL: full, "no_pupils": worse})
+    assert first[1] == "0.03 , 0.029 " and head[0] == "row"
+    # Substitutes are named, with their own direction.
+    assert head[3] == "ours: ST-LPIPS (AlexNet) ↓; the paper's: LPIPS ↓"
+    assert head[6] == f"ours: {brisque.NAME} ↓; the paper's: image quality ↑"
+    assert head[7] == "ours: landmark accuracy at 0.05, % ↑; the paper's: landmark accuracy, % ↑"
     assert row[1].endswith("0.04 worse, 0.035 worse ✓") and row[2].endswith("worse ✗")
     assert row[6].startswith("30 worse, 61.436 worse ✓")  # BRISQUE: less is better
-
-
-@pytest.fixture
-def page(tmp_path):
-    """A study of three methods on two pairs."""
-    from emoji_jax.bench.folder import Pair
-
-    frames = np.random.default_rng(0).integers(0, 255, (3, 3, 16, 16, 3)).astype(np.uint8)
-    results = dict(zip(("ours", "</script>", "ä"), frames, strict=True))
-    cases = [(Pair(f"cross_{i}", "d", "p"), frames[0][0], frames[0], results) for i in range(2)]
-    path = tmp_path / "study.html"
-    path.write_text(study.page("<Study>", cases, 0, "abc"))
-    return path
-
-
-def test_study_needs_two_methods():
-    with pytest.raises(UserError, match="compares methods"):
-        study.page("Study", [], 0, "abc")
-
-
-def browse(path: Path) -> str:
-    """What a browser has made of a page in the end."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium to open the page with")
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--virtual-time-budget=5000", f"--user-data-dir={path.parent / 'profile'}"),
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return done.stdout
-
-
-def test_somebody_answers(page, tmp_path):
-    # A visitor who gives the ranks 3, 1, 2 from the left, after one mistake.
-    visitor = """<script>
-    document.getElementById("begin").click();
-    const seen = [];
-    while (!document.getElementById("ask").hidden) {
-      const selects = [...document.querySelectorAll("#results select")];
-      document.getElementById("next").click();  // without an answer
-      seen.push(document.getElementById("wrong").textContent);
-      selects.forEach((s, i) => { s.value = [3, 1, 2][i]; });
-      document.getElementById("next").click();
-    }
-    fetch(document.getElementById("save").href).then(r => r.text()).then(text => {
-      const out = document.createElement("pre");
-      out.id = "answers"; out.textContent = btoa(unescape(encodeURIComponent(text)));
-      document.body.append(out, new Set(seen).size + " complaint");
-    });
-    </script>"""
-    page.write_text(page.read_text().replace("</html>", visitor + "</html>"))
-    dom = browse(page)
-    assert "<h1>&lt;Study&gt;</h1>" in dom and "1 complaint" in dom
-    import base64
-
-    text = base64.b64decode(dom.split('id="answers">')[1].split("<")[0])
-    answers = json.loads(text)
-    assert len(answers["answers"]) == 2 * len(study.QUESTIONS)
-    for answer in answers["answers"]:
-        assert [answer["ranks"][method] for method in answer["order"]] == [3, 1, 2]
-    (tmp_path / "a.json").write_bytes(text)
-    (tmp_path / "b.json").write_text(json.dumps(answers | {"visit": answers["visit"] + 1}))
-    found = study.aggregate([tmp_path / "a.json", tmp_path / "b.json"])
-    assert found["people"] == 2 and set(found["ranks"]) == {"ours", "</script>", "ä"}
-    ranks = [by["overall"]["rank"] for by in found["ranks"].values()]
-    assert np.mean(ranks) == pytest.approx(2)
+    assert row[7] == "30 worse, 33.58 worse ✓"
 
 
 @pytest.mark.network
 def test_report_opens_in_a_browser(results):
     dom = browse(results[0] / "report.html")
     assert "<svg" in dom and dom.count("<img") >= 2 and "the truth" in dom
-
-
-def answers(**changes):
-    told = {"format": "emoji_jax study 1", "bench": "b", "methods": ["x", "y"], "visit": 1}
-    return told | {"answers": [{"question": "overall", "ranks": {"x": 1, "y": 2}}]} | changes
-
-
-def test_ranks(tmp_path, monkeypatch):
-    other, same = answers(bench="c", visit=3), answers()
-    files = {"a": answers(), "b": answers(visit=2), "other": other, "same": same}
-    for name, told in files.items():
-        (tmp_path / name).write_text(json.dumps(told))
-    found = study.aggregate([tmp_path / "a", tmp_path / "b"])
-    assert found["ranks"]["x"]["overall"] == {"rank": 1, "low": 1, "high": 1, "answers": 2}
-    assert study.table(found)[1] == ["x", "-", "-", "1.00 (1.00 to 1.00)"]
-    with pytest.raises(UserError, match="2 studies"):
-        study.aggregate([tmp_path / "a", tmp_path / "other"])
-    with pytest.raises(UserError, match="the same visit"):
-        study.aggregate([tmp_path / "a", tmp_path / "same"])
-    # Two people of many answers each who disagree: the interval is people's, not answers'.
-    for name, (x, y) in (("c", (1, 2)), ("d", (2, 1))):
-        many = [{"question": "overall", "ranks": {"x": x, "y": y}}] * 50
-        (tmp_path / name).write_text(json.dumps(answers(visit=x, answers=many)))
-    found = study.aggregate([tmp_path / "c", tmp_path / "d"])["ranks"]["x"]["overall"]
-    assert found == {"rank": 1.5, "low": 1, "high": 2, "answers": 100}
-    bad = answers(answers=[{"question": "overall", "ranks": {"x": 1, "y": 1}}])
-    less = {k: v for k, v in answers().items() if k != "bench"}
-    others = (bad, answers(format="x"), answers(methods=None), less)
-    for text in ("{", "[]", *map(json.dumps, others)):
-        (tmp_path / "bad").write_text(text)
-        with pytest.raises(UserError, match="no answers of a study"):
-            study.aggregate([tmp_path / "bad"])
-    with pytest.raises(UserError, match="can't be read"):
-        study.aggregate([tmp_path / "nowhere"])
