@@ -62,9 +62,12 @@ def _points(path: Path) -> dict[str, tuple[float, float]]:
     expected = f"expected an object of [x, y] in pixels, with names among {', '.join(NAMED)}"
     try:
         given = json.loads(path.read_text())
-        points = {name: (float(x), float(y)) for name, (x, y) in given.items()}
     except OSError as error:
         raise UserError(f"cannot read landmarks from {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path} is no JSON: {error}; {expected}") from None
+    try:
+        points = {name: (float(x), float(y)) for name, (x, y) in given.items()}
     except (ValueError, TypeError, AttributeError):
         raise UserError(f"{path} holds no points; {expected}") from None
     unknown = sorted(set(points) - set(NAMED))
@@ -99,6 +102,10 @@ def fit(
     for places in (source, targets):
         if np.linalg.svd(places - places.mean(0), compute_uv=False)[1] < 1e-2 * np.ptp(places):
             raise UserError(f"{name}: all points are on one line; expected three that are not")
+    # A face that is turned is not mirrored: the affine part of the way there keeps its sense.
+    linear = np.linalg.lstsq(source - source.mean(0), targets - targets.mean(0), rcond=None)[0]
+    if np.linalg.det(linear) < 0:
+        raise UserError(f"{name}: the face is mirrored; left and right are as in the picture")
     bent = RBFInterpolator(source, targets, kernel="thin_plate_spline", degree=1)(average[:, :2])
     # Depth grows with the picture of the face.
     scale = np.ptp(targets, axis=0).max() / np.ptp(source, axis=0).max()

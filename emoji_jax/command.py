@@ -2,6 +2,7 @@
 
 import errno
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -17,7 +18,8 @@ _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 def run(main: Callable[[], None]) -> NoReturn:
     """Parses flags, calls `main` and exits.
 
-    Exit codes: 0 done; 2 a user's mistake, told in one line on stderr; 1 a bug, with traceback.
+    Exit codes: 0 done; 2 a user's mistake, told in one line on stderr; 1 a bug, with traceback; 130
+    interrupted from the keyboard, as shells have it.
     """
 
     def quietly(_: list[str]) -> None:
@@ -35,7 +37,7 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         _fail(f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt:
-        _fail("interrupted")
+        _fail("interrupted", 128 + signal.SIGINT)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -65,10 +67,11 @@ def _explain(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"--config names a file that can't be read: {error.__cause__ or error}"
     if isinstance(error, AttributeError | KeyError):
-        return "no such option: " + re.sub(r"\\n|[^\w .?]", " ", text)
+        told = re.sub(r"\\n|[^\w .?]", " ", text).replace("Did you mean", ". Did you mean")
+        return "no such option: " + re.sub(r"\s+(?=[.?])", "", told)
     return f"the configuration file fails: {type(error).__name__}: {text}"
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

@@ -167,6 +167,7 @@ def _landmarks(
         used,
         max_gap=moving.max_gap,
         choice=moving.face,
+        name=str(motion),
         progress=lambda done: progress(
             "detecting", done, None if math.isinf(total) else int(total)
         ),

@@ -17,10 +17,11 @@ from emoji_jax import by_hand, command
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
 from emoji_jax.driver import LANDMARKS, expression
+from emoji_jax.errors import UserError
 from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.video import open_video
-from emoji_jax.video_writer import check_path
+from emoji_jax.video_writer import CONTAINERS, check_path
 
 _PORTRAIT = Path(__file__).parent / "examples" / "portrait.png"
 _REF = flags.DEFINE_string("ref", str(_PORTRAIT), "The portrait: any picture of a face.")
@@ -91,6 +92,8 @@ def progress_bars() -> Iterator:
 def main() -> None:
     """Does what the flags say."""
     out = _OUT.value or ("out.png" if _STILL.value else "out.mp4")
+    if _STILL.value and Path(out).suffix.lower() in (*CONTAINERS, ".gif"):
+        raise UserError(f"--still makes a picture; {out} should end in .png, .jpg or .webp")
     check_path(out)
     config = _CONFIG.value
     with config.unlocked():
@@ -115,8 +118,12 @@ def main() -> None:
             print(f"note: {note}", file=sys.stderr)
         if _SAVE_MOTION.value:
             animation.motion.save(_SAVE_MOTION.value)
-        animation.save(out, grid=_GRID.value, resume=_RESUME.value)
-    print(f"{out}: {len(animation)} frames")
+        try:
+            animation.save(out, grid=_GRID.value, resume=_RESUME.value)
+        except KeyboardInterrupt:
+            print("note: the same command with --resume goes on from here", file=sys.stderr)
+            raise
+    print(f"{out}: {len(animation)} frame{'s' * (len(animation) != 1)}")
 
 
 def look_at(portrait: str, drivers: Sequence[str]) -> None:

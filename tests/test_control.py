@@ -152,12 +152,13 @@ def test_landmarks_by_hand(animator, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "holds no points"),
+        ("{", "is no JSON"),
         ("[1, 2]", "holds no points"),
         ('{"left_eye": [1]}', "holds no points"),
         ('{"ear": [1, 2]}', "names 'ear'"),
         ('{"left_eye": [1, 2], "right_eye": [3, 4]}', "2 points are given"),
         ('{"left_eye": [1, 2], "right_eye": [3, 4], "nose": [5, 6]}', "on one line"),
+        ('{"left_eye": [90, 9], "right_eye": [9, 9], "nose": [50, 50]}', "face is mirrored"),
     ],
 )
 def test_points_by_hand_that_are_wrong(tmp_path, text, said):
@@ -272,7 +273,7 @@ def run(folder: Path, weights: Path, *options: str) -> subprocess.CompletedProce
 
 def test_still_picture_and_saved_motion(tmp_path, weights):
     done = run(tmp_path, weights, "--still", "--driving=expression:laugh", "--save_motion=m.npz")
-    assert (done.returncode, done.stdout) == (0, "out.png: 1 frames\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "out.png: 1 frame\n"), done.stderr
     with Image.open(tmp_path / "out.png") as image, Image.open(PORTRAIT) as portrait:
         assert image.size == portrait.size
     again = run(tmp_path, weights, "--driving=m.npz", "--still", "--out=again.png")
@@ -280,6 +281,8 @@ def test_still_picture_and_saved_motion(tmp_path, weights):
     refused = run(tmp_path, weights, "--driving=expression:laugh", "--out=two.png")
     assert refused.returncode == 2
     assert "two.png would hold one picture, and there are 50 frames" in refused.stderr
+    refused = run(tmp_path, weights, "--driving=expression:laugh", "--still", "--out=one.mp4")
+    assert refused.returncode == 2 and "--still makes a picture" in refused.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"out.png", "m.npz", "again.png"}
 
 

@@ -111,6 +111,7 @@ class Detector:
         *,
         max_gap: int = 15,
         choice: Choice = "largest",
+        name: str = "the video",
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Landmarks, Int[np.ndarray, " N"], Int[np.ndarray, " M"]]:
         """Follows one face through a video: chosen where it starts, then always the nearest.
@@ -123,6 +124,7 @@ class Detector:
             never kept.
           max_gap: how many frames in a row may be without a face.
           choice: which face where it starts.
+          name: of the video, for messages.
           progress: called after every frame with the number of frames done.
 
         Returns:
@@ -172,7 +174,7 @@ class Detector:
         if not count:
             raise UserError("the video has no frames")
         times = np.array(moments, np.float64)
-        _check_gaps(found, times, max_gap)
+        _check_gaps(found, times, max_gap, name)
         known, seen, expressive = np.array(found), points.array(), scores.array()
         landmarks = gather(
             _landmarks(
@@ -238,11 +240,11 @@ def _interpolate(known: np.ndarray, values: np.ndarray, frames: np.ndarray) -> n
     return (values[before] * (1 - weight) + values[after] * weight).astype(values.dtype)
 
 
-def _check_gaps(known: list[int], times: np.ndarray, max_gap: int) -> None:
+def _check_gaps(known: list[int], times: np.ndarray, max_gap: int, name: str) -> None:
     """Raises a UserError if more than `max_gap` frames in a row are not among `known`."""
     if not known:
         raise UserError(
-            f"no face found in any of the {len(times)} frames "
+            f"{name}: no face found in any of the {len(times)} frames "
             f"({times[0]:.2f} s to {times[-1]:.2f} s)"
         )
     for before, after in zip([-1, *known], [*known, len(times)], strict=True):
@@ -250,7 +252,7 @@ def _check_gaps(known: list[int], times: np.ndarray, max_gap: int) -> None:
         if missing > max_gap:
             first, last = before + 1, after - 1
             raise UserError(
-                f"no face found in {missing} frames in a row, {first} to {last} "
+                f"{name}: no face found in {missing} frames in a row, {first} to {last} "
                 f"({times[first]:.2f} s to {times[last]:.2f} s); at most {max_gap} can be filled "
                 "in: cut them out of the video"
             )

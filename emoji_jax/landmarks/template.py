@@ -162,7 +162,11 @@ def _read_npz(path: pathlib.Path) -> dict[str, Any]:
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             version, size = archive["format"], archive["size"]
-            arrays = {name: archive[name] for name in names}
+            # An editor computes in other precisions.
+            arrays = {
+                name: array.astype(dtype) if (array := archive[name]).dtype.kind == "f" else array
+                for name, _, dtype in ARRAYS
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(f"the archive is damaged: {error}") from error
     if version.shape or version != FORMAT:

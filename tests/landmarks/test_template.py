@@ -45,6 +45,19 @@ def test_save_and_load(tmp_path, portrait: Landmarks):
         assert getattr(loaded, name).dtype == getattr(three, name).dtype
 
 
+def test_edited_arrays_may_have_another_precision(portrait, tmp_path):
+    """NumPy computes in float64."""
+    portrait.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as archive:
+        arrays = {name: archive[name] for name in archive}
+    arrays["points"] = arrays["points"].astype(np.float64)
+    arrays["times"] = arrays["times"].astype(np.float16)
+    np.savez(tmp_path / "b.npz", **arrays)
+    again = Landmarks.load(tmp_path / "b.npz")
+    assert again.points.dtype == np.float32 and again.times.dtype == np.float64
+    np.testing.assert_array_equal(again.points, portrait.points)
+
+
 def test_failed_save_leaves_nothing(tmp_path, portrait: Landmarks, monkeypatch):
     def fail(file, **_):
         file.write(b"half")
