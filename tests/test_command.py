@@ -26,3 +26,13 @@ def test_unknown_expressions_are_told_before_weights_are_read(tmp_path):
     done = call("sample", *options, f"--out={tmp_path / 'out.mp4'}")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "no built-in expression 'winkk'; expected one of" in done.stderr
+
+
+def test_ctrl_c_is_no_mistake():
+    program = (
+        "from emoji_jax import command\ndef main(): raise KeyboardInterrupt\ncommand.run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")

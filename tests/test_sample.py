@@ -149,7 +149,7 @@ def animate(run, tmp_path, media):
         code, said, err = run(*ref, *driving, *options, f"--out={tmp_path / out}")
         assert code == 0, err
         frames, _ = read_video(tmp_path / out)
-        assert said == f"{tmp_path / out}: {len(frames)} frames\n"
+        assert said == f"{tmp_path / out}: {len(frames)} frame{'s' * (len(frames) != 1)}\n"
         return frames, err
 
     return animate
