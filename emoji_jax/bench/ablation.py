@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -83,8 +84,10 @@ def table(found: dict[str, dict[str, Measured]]) -> list[list[str]]:
         for i, (name, (_, _, paper_more, _)) in enumerate(COLUMNS.items()):
             mine = _side(ours[name].value, full[name].value, ours[name].more)
             theirs = _side(PAPER[row][i], PAPER[FULL][i], paper_more)
-            same = "" if row == FULL else (" ✓" if mine == theirs else " ✗")
-            cells.append(f"{ours[name].value:.3g} {mine}, {PAPER[row][i]:g} {theirs}{same}")
+            same = (" ✓" if mine == theirs else " ✗") if mine and theirs else ""
+            value = "-" if math.isnan(ours[name].value) else f"{ours[name].value:.3g}"
+            told = (f"{value} {mine}".strip(), f"{PAPER[row][i]:g} {theirs}".strip())
+            cells.append(", ".join(told) + same)
         lines.append([row, *cells])
     return lines
 
@@ -94,7 +97,8 @@ def _arrow(more: bool) -> str:
 
 
 def _side(value: float, full: float, more: bool) -> str:
-    if value == full or value != value:
+    """How a row's number is to the full model's; empty if it is the same, or there is none."""
+    if value == full or math.isnan(value) or math.isnan(full):
         return ""
     return "better" if (value > full) == more else "worse"
 
