@@ -1,7 +1,9 @@
 """Still pictures: any that Pillow reads, as RGB bytes."""
 
 import contextlib
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,13 @@ _CLIP_DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 _CLIP_LEVELS = (
     (np.arange(256) * (1 / 255))[:, None].astype(np.float32) - _CLIP_MEAN
 ) / _CLIP_DEVIATION
+
+
+# What Pillow's many decoders raise on files that are not as they should be.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(OverflowError, struct.error, zlib.error),
+)
 
 
 def read_image(path: str | Path) -> Picture:
@@ -62,7 +71,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(f"{path} has too many pixels; expected at most 89 million") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{path} can't be read: {error}; is it whole?") from None
 
 

@@ -123,7 +123,10 @@ def read_objects(path: pathlib.Path) -> list[Any]:
             if version == (1, 0)
             else np.lib.format.read_array_header_2_0
         )
-        shape, _, dtype = read_header(file)
+        try:
+            shape, _, dtype = read_header(file)
+        except Exception as error:  # NumPy has it tokenised as a program's text
+            raise ValueError(f"its header is damaged: {error}") from error
         if dtype.kind != "O" or len(shape) != 1:
             raise ValueError(f"expected one dict per frame, got an array {dtype} {list(shape)}")
         try:
