@@ -248,7 +248,7 @@ def test_ablations_are_compared_by_sign():
     full = measured(0.03, 0.8, 0.1, 90.0, 0.7, 20.0, 0.4)
     worse = measured(0.04, 0.9, 0.1, 90.0, 0.7, 30.0, 0.3)
     head, first, row = ablation.table({ablation.FULL: full, "no_pupils": worse})
-    assert first[1] == "0.03 , 0.029 " and head[0] == "row"
+    assert first[1] == "0.03, 0.029" and head[0] == "row"
     # Substitutes are named, with their own direction.
     assert head[3] == "ours: ST-LPIPS (AlexNet) ↓; the paper's: LPIPS ↓"
     assert head[6] == f"ours: {brisque.NAME} ↓; the paper's: image quality ↑"
