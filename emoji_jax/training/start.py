@@ -32,10 +32,9 @@ def adopt(cfg: EmojiConfig, folders: Sequence[str]) -> EmojiConfig:
 
 def check_landmarks(cfg: EmojiConfig, folders: Sequence[str]) -> None:
     """Raises a UserError if a landmark encoder would see other pictures than it was trained on."""
-    for folder in folders:
-        directory = checkpoint.find(Path(folder).absolute())
-        if not (directory / "landmark_encoder").is_dir():
-            continue
+    found = [(folder, checkpoint.find(Path(folder).absolute())) for folder in folders]
+    having = [one for one in found if (one[1] / "landmark_encoder").is_dir()]
+    for folder, directory in having[-1:]:  # the later one's is taken
         before = checkpoint.read_config(directory)
         for name in ("pupils", "contour", "antialiased", "warped", "aligned"):
             ours, theirs = getattr(cfg, name), getattr(before, name)
@@ -58,7 +57,6 @@ def parameters(
     Raises:
       UserError: a folder has no checkpoint, or one that does not fit.
     """
-    # Of a network that two folders have, the later one's is taken.
     found = {
         name: np.asarray(x)
         for name, x in checkpoint.flatten(initialise(cfg, seed=seed, kind=kind)).items()

@@ -23,7 +23,7 @@ def save(folder, names, size=(32, 32)):
         Image.new("RGB", size, (40 * i,) * 3).save(folder / name)
 
 
-def refused(folder, message):
+def assert_refused(folder, message):
     with pytest.raises(UserError, match=message):
         methods.read(folder, BENCH, PAIR)
 
@@ -51,22 +51,22 @@ def test_a_number_that_all_names_share(tmp_path):
 )
 def test_frames_by_their_numbers(tmp_path, names, message):
     save(tmp_path / PAIR.name, names)
-    refused(tmp_path, message)
+    assert_refused(tmp_path, message)
 
 
 def test_shapes(tmp_path):
     names = [f"{i}.png" for i in range(4)]
     save(tmp_path / "wide" / PAIR.name, names, (48, 32))
-    refused(tmp_path / "wide", "is 48x32 pixels; expected squares")
+    assert_refused(tmp_path / "wide", "is 48x32 pixels; expected squares")
     save(tmp_path / "large" / PAIR.name, names, (64, 64))
     assert methods.read(tmp_path / "large", BENCH, PAIR).shape == (4, 32, 32, 3)
 
 
 def test_one_result_of_each_pair(tmp_path):
-    refused(tmp_path, r"has no result self_a; expected a folder .*\.webp, \.mp4")
+    assert_refused(tmp_path, r"has no result self_a; expected a folder .*\.webp, \.mp4")
     save(tmp_path / PAIR.name, [f"{i}.png" for i in range(4)])
     (tmp_path / f"{PAIR.name}.mp4").write_bytes(b"")
-    refused(tmp_path, r"self_a\.mp4 and self_a; expected one result")
+    assert_refused(tmp_path, r"self_a\.mp4 and self_a; expected one result")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -76,7 +76,7 @@ def test_levels_that_are_no_numbers(tmp_path, bad):
     for i in range(4):
         levels[0, 0] = bad if i == 2 else 0.5
         Image.fromarray(levels).save(tmp_path / PAIR.name / f"{i}.tiff")
-    refused(tmp_path, r"2\.tiff has levels that are no numbers")
+    assert_refused(tmp_path, r"2\.tiff has levels that are no numbers")
 
 
 def test_what_is_wrong_is_told_of_its_pair_alone(tmp_path):
