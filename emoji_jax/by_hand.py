@@ -30,6 +30,8 @@ NAMED = {
     "chin": 152,
     "forehead": 10,
 }
+# No file of a few points is longer.
+_BYTES = 2**20
 
 
 def read(path: str | Path, portrait: str | Path) -> Landmarks:
@@ -61,14 +63,16 @@ def read(path: str | Path, portrait: str | Path) -> Landmarks:
 def _points(path: Path) -> dict[str, tuple[float, float]]:
     expected = f"expected an object of [x, y] in pixels, with names among {', '.join(NAMED)}"
     try:
+        if path.stat().st_size > _BYTES:
+            raise UserError(f"{path} has {path.stat().st_size:,} bytes; {expected}")
         given = json.loads(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read landmarks from {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}; {expected}") from None
     try:
         points = {name: (float(x), float(y)) for name, (x, y) in given.items()}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise UserError(f"{path} holds no points; {expected}") from None
     unknown = sorted(set(points) - set(NAMED))
     if unknown:

@@ -40,21 +40,24 @@ def run(main: Callable[[], None]) -> NoReturn:
         _fail("interrupted", 128 + signal.SIGINT)
 
 
-def _parse(argv: list[str]) -> list[str]:
+def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
     config_file.add_default(argv)
     try:
-        rest = flags.FLAGS(argv)
-        if "config" in flags.FLAGS:
+        rest = known(argv)
+        if "config" in known:
             # Of a file that can't be read, ml_collections complains only when it is used.
-            _ = flags.FLAGS.config.lock
+            _ = known.config.lock
     except SystemExit:
         if not _HELP & {option.lstrip("-") for option in argv[1:]}:
             raise
         sys.exit(0)  # absl takes having shown help for a failure
     except Exception as error:  # a configuration file is a program, which may fail in any way
-        raise UserError(f"{_explain(error)}; see --helpshort") from None
+        told = _explain(error)
+        if len(told) > 600:  # with a value that is a novel
+            told = f"{told[:400]} … {told[-200:]}"
+        raise UserError(f"{told}; see --helpshort") from None
     if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}; options begin with --, see --helpshort")
+        raise UserError(f"unexpected argument {rest[1][:200]!r}; options begin with --, see --helpshort")
     return rest
 
 

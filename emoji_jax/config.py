@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import re
+import reprlib
 import types
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def choice(name: str, value: Any, choices: tuple[Any, ...], expected: str = "") 
     """The value of the option `name`, if it is one of the choices; else a UserError."""
     if value not in choices:
         expected = expected or f"one of {', '.join(map(repr, choices))}"
-        raise UserError(f"config.{name} is {value!r}; expected {expected}")
+        raise UserError(f"config.{name} is {reprlib.repr(value)}; expected {expected}")
     return value
 
 

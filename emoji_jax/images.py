@@ -1,4 +1,4 @@
-"""Still pictures: any that Pillow reads, as RGB bytes."""
+"""Still pictures: PNG, JPEG, WebP and others that Pillow reads, as RGB bytes."""
 
 import contextlib
 import struct
@@ -24,6 +24,11 @@ _CLIP_LEVELS = (
 ) / _CLIP_DEVIATION
 
 
+# What is read. Of Pillow's other formats EPS would start another program, and few have any use.
+_FORMATS = (
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "ICNS", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM"),
+    *("PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM"),
+)
 # What Pillow's many decoders raise on files that are not as they should be.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
@@ -64,7 +69,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(path, formats=_FORMATS)
         with image:
             yield image
     except UnidentifiedImageError:

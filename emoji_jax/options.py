@@ -1,5 +1,6 @@
 """Options of the command line as what the API takes."""
 
+import re
 from typing import Any
 
 import ml_collections
@@ -72,6 +73,6 @@ def of_animating(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 def _face(name: str, value: Any, *words: str) -> str | int:
     """A word, or a number from 0."""
-    if str(value).isdecimal():
+    if re.fullmatch(r"\d{1,9}", str(value)):
         return int(value)
     return config_file.choice(name, value, words, f"{', '.join(words)} or a number from 0")

@@ -1,8 +1,11 @@
 """Pairs of portraits and drivers, from tables or folders."""
 
+import contextlib
 import csv
 import dataclasses
 import itertools
+import reprlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from emoji_jax.errors import UserError
 _GROUPS = ("", "sampler", "motion", "controls", "framing")
 _BY_HAND = "ref_landmarks"
 _COLUMNS = ("ref", "driving", "out", _BY_HAND)
+# Of a table: there are fewer than 50 columns, and so many bytes take weeks to animate.
+_MOST_COLUMNS, _MOST_BYTES = 100, 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,30 +49,39 @@ def read_table(path: Path, suffix: str) -> list[Pair]:
       UserError: unreadable, without the two columns, or with two results of the same name.
     """
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"{path} has over {_MOST_BYTES / 1e6:.0f} MB; expected a shorter table")
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            return _distinct(_pairs(path, csv.DictReader(file), suffix))
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no table (.csv): {error}") from None
-    columns = set(rows[0]) if rows else set()
-    if not {"ref", "driving"} <= columns:
+
+
+def _pairs(path: Path, table: csv.DictReader, suffix: str) -> Iterator[Pair]:
+    """Row by row, so that a mistake is told before memory is full of what follows it."""
+    columns = table.fieldnames or ()
+    if len(columns) > _MOST_COLUMNS:
+        raise UserError(f"{path} has {len(columns)} columns; expected at most {_MOST_COLUMNS}")
+    first = next(table, None) if {"ref", "driving"} <= set(columns) else None
+    if first is None:
         raise UserError(f"{path} needs the columns ref and driving, and at least one row")
-    if any(None in row for row in rows):
-        raise UserError(f"{path} has a row with more cells than there are columns")
 
     def found(name: str) -> str:
-        beside = path.parent / name
-        return str(beside) if name and beside.exists() else name
+        with contextlib.suppress(OSError, ValueError):  # no name of a file at all
+            beside = path.parent / name
+            return str(beside) if name and beside.exists() else name
+        return name
 
-    pairs = []
-    for row in rows:
+    for row in itertools.chain([first], table):
+        if None in row:
+            raise UserError(f"{path} has a row with more cells than there are columns")
         cells = {name: (value or "").strip() for name, value in row.items()}
         given = tuple((k, v) for k, v in cells.items() if v and k not in _COLUMNS)
         out = cells.get("out") or _name(cells["ref"], cells["driving"], suffix)
         ref, driving, by_hand = (found(cells.get(n, "")) for n in ("ref", "driving", _BY_HAND))
-        pairs.append(Pair(ref, driving, out, given, by_hand))
-    return _distinct(pairs)
+        yield Pair(ref, driving, out, given, by_hand)
 
 
 def of_folders(portraits: Path, drivers: Path, suffix: str) -> list[Pair]:
@@ -94,15 +108,15 @@ def _name(portrait: str, driver: str, suffix: str) -> str:
     return f"{Path(portrait).stem}_{Path(driver).stem}{suffix}"
 
 
-def _distinct(pairs: list[Pair]) -> list[Pair]:
-    seen = set()
+def _distinct(pairs: Iterable[Pair]) -> list[Pair]:
+    seen: dict[str, Pair] = {}
     for pair in pairs:
         if pair.out in seen:
             raise UserError(f"two results would be called {pair.out}; name them in a column out")
-        seen.add(pair.out)
+        seen[pair.out] = pair
         if Path(pair.out).is_absolute() or ".." in Path(pair.out).parts:
             raise UserError(f"{pair.out} would lie outside of the folder of results")
-    return pairs
+    return list(seen.values())
 
 
 def configured(
@@ -118,7 +132,8 @@ def configured(
         group, _, option = name.rpartition(".")
         section = config.get(group, {}) if group else config
         if group not in _GROUPS or option not in section or (not group and option != "seed"):
-            raise UserError(f"there is no option {name!r}; expected e.g. seed, controls.mouth")
+            told = reprlib.repr(name)
+            raise UserError(f"there is no option {told}; expected e.g. seed, controls.mouth")
         section[option] = _value(name, text, section[option])
     return options.of_animating(config)
 
@@ -134,4 +149,4 @@ def _value(name: str, text: str, before: Any) -> Any:
         whole = isinstance(before, int) or (before is None and text.lstrip("-").isdecimal())
         return int(text) if whole else float(text)
     except ValueError:
-        raise UserError(f"{name} is {text!r}; expected a number") from None
+        raise UserError(f"{name} is {reprlib.repr(text)}; expected a number") from None

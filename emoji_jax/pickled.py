@@ -62,6 +62,8 @@ class _Scalar:
         raise pickle.UnpicklingError("a scalar with a state")
 
 
+# Numbers in one list: of a frame there are 1,434 at most.
+_LONGEST = 2**20
 _DTYPES = {"b1", "O", "O8"} | {f"{k}{n}" for k in "iu" for n in (1, 2, 4, 8)} | {"f2", "f4", "f8"}
 _ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): "numpy.ndarray"} | {
     (f"numpy.{core}.multiarray", name): stand_in
@@ -70,7 +72,9 @@ _ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): "numpy.ndarray"} |
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """The one written in Python: C's reserves what the number of a memo asks for, up to 32 GB."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             # Named here and not only in the message: UserError passes through every handler below.
@@ -152,7 +156,10 @@ def to_array(value: Any) -> np.ndarray:
     elif isinstance(value, _Array):
         shape, fortran = value.shape, value.fortran
     elif isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value):
-        return np.array([to_array(item) for item in value], np.float64)
+        parts = [to_array(item) for item in value]
+        if sum(part.size for part in parts) > _LONGEST:  # all may be one, of which a file has one
+            raise ValueError(f"a list in it has more than {_LONGEST:,} numbers")
+        return np.array(parts, np.float64)
     elif isinstance(value, int | float):
         return np.asarray(value, np.float64)
     else:

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import io
+import math
 import pickle
 import struct
 import zipfile
@@ -163,6 +164,11 @@ def _read_archive(path: Path) -> tuple[object, _Places]:
         head = next((n for n in names if n.endswith("data.pkl")), None)
         if head is None:
             raise UserError("the archive has no data.pkl")
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED:  # a few of its bytes could become many
+                raise UserError(
+                    f"its entry {info.filename} is compressed, which torch.save never does"
+                )
         root = head.removesuffix("data.pkl")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise UserError("its numbers are big-endian")
@@ -215,30 +221,35 @@ def _tensors(content: object) -> dict[str, _Tensor]:
 
 def _place(path: Path, info: zipfile.ZipInfo) -> tuple[int, int]:
     """Where a stored entry's bytes are in the file: start and length."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise UserError(f"its entry {info.filename} is compressed, which torch.save never does")
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
         name, extra = struct.unpack("<HH", file.read(4))
-    return info.header_offset + 30 + name + extra, info.file_size
+    start = info.header_offset + 30 + name + extra
+    if start + info.file_size > path.stat().st_size:
+        raise UserError("it is cut short")
+    return start, info.file_size
 
 
 def _check(name: str, tensor: _Tensor, places: Mapping[str, tuple[int, int]]) -> None:
     numbers = (tensor.offset, *tensor.shape, *tensor.stride)
-    if not all(type(n) is int and n >= 0 for n in numbers):
+    if not all(type(n) is int and n >= 0 for n in numbers) or len(tensor.shape) > 32:
         raise UserError(f"{name} has no proper shape")
+    if max(*numbers, math.prod(max(n, 1) for n in tensor.shape)) > 2**48:
+        raise UserError(f"{name} has no possible shape")
     if tensor.storage.key not in places:
         raise UserError(f"the numbers of {name} are missing")
     last = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride, strict=True))
     size = (tensor.offset + last + 1) * tensor.storage.dtype.itemsize
-    if size > places[tensor.storage.key][1]:
+    length = places[tensor.storage.key][1]
+    # With a stride of 0 a number can stand for any number of numbers.
+    if max(size, math.prod(tensor.shape) * tensor.storage.dtype.itemsize) > length:
         raise UserError(f"{name} reaches beyond its storage")
 
 
 def _map(path: Path, tensor: _Tensor, places: Mapping[str, tuple[int, int]]) -> np.ndarray:
     start, length = places[tensor.storage.key]
     dtype = tensor.storage.dtype
-    if not length:
+    if length < dtype.itemsize:
         return np.zeros(tensor.shape, dtype)
     flat = np.memmap(path, dtype, "r", start, (length // dtype.itemsize,))[tensor.offset :]
     strides = [s * dtype.itemsize for s in tensor.stride]

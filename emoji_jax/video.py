@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import errno
 import itertools
 import re
 from collections.abc import Iterator
@@ -19,6 +20,26 @@ from emoji_jax.images import Picture, opened, read_image, to_rgb
 # Other formats hold several pictures too, but as previews, pages or layers.
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 _EXPECTED = "expected a video, an animated image, a folder of frames or a picture"
+# Of a frame; an 8K video has half as many.
+_PIXELS = 2**26
+# Files of FFmpeg's that hold all of a video. Others name further files or addresses to read (HLS,
+# concat), or are text that FFmpeg films being typed.
+_FORMATS = (
+    *("mov", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v", "h261", "h263"),
+    *("h264", "hevc", "vvc", "vc1", "av1", "obu", "ivf", "ogg", "asf", "flv", "live_flv", "mxf"),
+    *("gxf", "nut", "nsv", "rm", "dv", "wtv", "swf", "dirac", "dnxhd", "mjpeg", "yuv4mpegpipe"),
+    *(
+        "jpegxl_pipe",
+        "jpegxl_anim",
+        "exr_pipe",
+        "hdr_pipe",
+        "dpx_pipe",
+        "mp3",
+        "wav",
+        "flac",
+        "aac",
+    ),
+)
 
 
 class Video(abc.ABC):
@@ -105,13 +126,18 @@ def _duration(frame: Image.Image) -> float:
 
 
 class _File(Video):
-    """Whatever FFmpeg's libraries read."""
+    """Whatever FFmpeg's libraries read out of one file."""
 
     def __init__(self, path: Path):
         with _opened(path) as container:
             stream = _moving(container)
-            if stream is None or container.format.name == "tty":  # FFmpeg films text being typed
+            if stream is None:
                 raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
+            if stream.width * stream.height > _PIXELS:
+                raise UserError(
+                    f"{path} has frames of {stream.width}x{stream.height}, too many pixels; "
+                    f"expected at most {_PIXELS / 1e6:.0f} million"
+                )
             rate = stream.average_rate or stream.guessed_rate or Fraction(30)
             sound = path if container.streams.audio else None
             count = stream.frames
@@ -123,6 +149,7 @@ class _File(Video):
         with _opened(self.path) as container:
             stream = _moving(container)
             stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(_PIXELS)}  # frames may say otherwise
             try:
                 for frame in container.decode(stream):
                     picture = frame.to_ndarray(format="rgb24")
@@ -133,6 +160,8 @@ class _File(Video):
                     count += 1
             except _av_errors() as error:
                 reason = getattr(error, "strerror", None) or error
+                if getattr(error, "errno", None) == errno.EINVAL:
+                    reason = f"a frame is damaged, or has over {_PIXELS / 1e6:.0f} million pixels"
                 raise UserError(
                     f"{self.path} breaks off after {count} frames: {reason}; is it a whole video?"
                 ) from None
@@ -145,7 +174,7 @@ class _File(Video):
 
 def _told_frames(stream: Any, rate: Fraction) -> int:
     """How many frames a Matroska file's own note of the stream's duration makes; 0 without one."""
-    note = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))
+    note = re.fullmatch(r"(\d{1,6}):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")[:40])
     if not note:
         return 0
     hours, minutes, seconds = note.groups()
@@ -163,11 +192,16 @@ def _av_errors() -> tuple[type[Exception], ...]:
 def _opened(path: Path) -> Iterator[Any]:
     import av
 
+    options = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()), options=options)  # never a protocol's name
     except _av_errors() as error:
-        empty = "it is empty" if not path.stat().st_size else getattr(error, "strerror", error)
-        raise UserError(f"{path} can't be read as a video: {empty}; {_EXPECTED}") from None
+        reason = getattr(error, "strerror", None) or error
+        if getattr(error, "errno", None) == errno.EINVAL:
+            reason = "its format is not among those that are read here"
+        if not path.stat().st_size:
+            reason = "it is empty"
+        raise UserError(f"{path} can't be read as a video: {reason}; {_EXPECTED}") from None
     with container:
         yield container
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,11 @@ def dry(script: str, *arguments: str) -> str:
 
 
 def test_scripts_are_clean():
-    if not shutil.which("shellcheck"):
+    installed = Path(sys.executable).with_name("shellcheck")
+    program = str(installed) if installed.exists() else shutil.which("shellcheck")
+    if not program:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", *map(str, SCRIPTS)], capture_output=True, text=True)
+    done = subprocess.run([program, *map(str, SCRIPTS)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -76,10 +79,29 @@ def test_gke(kind):
     assert spec["completions"] == spec["parallelism"] == 16
     names = {variable["name"] for variable in container["env"]}
     assert ("JAX_COORDINATOR_ADDRESS" in names) == (kind == "gpu")
-    # The JobSet's own schema comes with no package; that of its jobs does.
     validate = pytest.importorskip("kubernetes_validate")
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "run"}, "spec": spec}
     validate.validate(job, "1.31", strict=True)
+
+
+def holds(whole, part) -> bool:
+    """Whether everything of a part is in the whole; defaults may have been added."""
+    if isinstance(part, dict):
+        return all(name in whole and holds(whole[name], value) for name, value in part.items())
+    if isinstance(part, list):
+        return len(whole) == len(part) and all(map(holds, whole, part))
+    return whole == part
+
+
+@pytest.mark.parametrize("kind", ["tpu", "gpu"])
+def test_gke_jobset_has_only_what_jobsets_have(kind):
+    """Read as one and written again, nothing is lost, and nothing was refused."""
+    models = pytest.importorskip("kubeflow_trainer_api.models")
+    jobset = json.loads(dry("gke.sh", "run", "image", kind, "16", "kind", "claim", *OPTIONS))
+    read = models.JobsetV1alpha2JobSet.from_dict(jobset)
+    assert holds(json.loads(json.dumps(read.to_dict(), default=str)), jobset)
+    with pytest.raises(ValueError):
+        models.JobsetV1alpha2JobSet.from_dict(jobset | {"spec": {"failurePolicy": "none"}})
 
 
 def test_prepare():

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +28,10 @@ ARRAYS = (
     ("times", (), np.dtype(np.float64)),
 )
 """The arrays of `Landmarks`: name, what follows the frame axis, data type."""
+
+# A file may become so many times its size, or so many bytes (25 minutes of video). Real faces never
+# hold quite still, and become less than twice.
+_TIMES, _BYTES = 100, 2**29
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,20 +155,32 @@ def _check_motion(fields: dict[str, Any]) -> None:
         raise ValueError("pose should be rotations; one has no direction, or mirrors")
 
 
+def _check_growth(path: pathlib.Path, count: int) -> None:
+    """Raises a ValueError if a file would become so many bytes that it was made to fill memory."""
+    size = path.stat().st_size
+    if count > max(_BYTES, _TIMES * size):
+        raise ValueError(f"its {size:,} bytes would become {count:,}")
+
+
 def _read_npz(path: pathlib.Path) -> dict[str, Any]:
     names = [name for name, _, _ in ARRAYS]
     try:
         with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no archive; perhaps it is one array, or cut short")
+            with zipfile.ZipFile(file) as parts:
+                _check_growth(path, sum(part.file_size for part in parts.infolist()))
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, Mapping):
-                raise ValueError("it is one array, not an archive of arrays")
             missing = {"format", "size", *names} - set(archive)
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             version, size = archive["format"], archive["size"]
             # An editor computes in other precisions.
             arrays = {
-                name: array.astype(dtype) if (array := archive[name]).dtype.kind == "f" else array
+                name: array.astype(dtype, copy=False)
+                if (array := archive[name]).dtype.kind == "f"
+                else array
                 for name, _, dtype in ARRAYS
             }
     except (OSError, ValueError):
@@ -179,6 +197,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, Any]:
 def _read_template(path: pathlib.Path, fps: float) -> dict[str, Any]:
     """Reads a list with one dict per frame: lmks, lmks3d, trans_mat, bs, width, height, [time]."""
     frames = pickled.read_objects(path)
+    # Frames may all be one and the same dict, of which a pickle has one copy.
+    _check_growth(path, sum(4 * math.prod(shape) for _, shape, _ in ARRAYS) * len(frames))
     keys = {"lmks": "points", "lmks3d": "vertices", "trans_mat": "pose", "bs": "blendshapes"}
     if not frames:
         raise ValueError("it holds no frames")

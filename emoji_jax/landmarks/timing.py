@@ -98,6 +98,7 @@ def smooth(landmarks: Landmarks, cutoff: float) -> Landmarks:
       landmarks: the motion.
       cutoff: frequency above which a landmark at rest is smoothed, Hz: the lower, the smoother.
     """
+    cutoff = min(cutoff, 1e9)  # far above what changes anything, far below what overflows
     there = _one_euro(landmarks, np.arange(len(landmarks)), cutoff)
     back = _one_euro(landmarks, np.arange(len(landmarks))[::-1], cutoff)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import weakref
@@ -45,13 +46,17 @@ class Work:
         return self.folder / "state.json"
 
     def _read(self) -> int:
-        state = json.loads(self._state.read_text())
-        if state["identity"] != self._identity:
+        try:
+            state = json.loads(self._state.read_text())
+            theirs, done = state["identity"], int(state["done"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self._state} is damaged; start anew without --resume") from None
+        if theirs != self._identity:
             raise UserError(
                 f"what is in {self.folder} was begun with another portrait, motion, checkpoint or "
                 "other settings; give those, or start anew without --resume"
             )
-        return int(state["done"])
+        return done
 
     def array(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """An fp32 array on disk, zero at first; what was written to it before `commit` is kept."""
@@ -66,6 +71,8 @@ class Work:
             except OSError as error:
                 raise UserError(f"{part} can't be written: {error.strerror}") from None
             part.replace(path)
+        elif path.stat().st_size != 4 * math.prod(shape):
+            raise UserError(f"{path} is damaged; start anew without --resume")
         array = np.memmap(path, np.float32, "r+", shape=shape)
         self._arrays.append(array)
         return array

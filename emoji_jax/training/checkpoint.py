@@ -1,14 +1,19 @@
 """Checkpoints of a run: what a step changes, and where the input is, saved beside the training."""
 
+import contextlib
 import dataclasses
 import math
 import shutil
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from jaxtyping import Array
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from emoji_jax.errors import UserError
@@ -16,6 +21,10 @@ from emoji_jax.training.state import Parameters, TrainState
 
 # Of free space over the size of what is saved, for indices and the input's state.
 _MARGIN = 1.1
+
+
+class DamagedError(UserError):
+    """What was saved of a step is not what is read of it."""
 
 
 def begun(workdir: Path) -> bool:
@@ -51,7 +60,8 @@ class RunCheckpoints:
                 preservation_policy=policy, enable_async_checkpointing=True, create=True
             ),
         )
-        self._directory = workdir / "checkpoints"
+        self._directory, self._damaged = workdir / "checkpoints", workdir / "damaged"
+        self._frozen_sums: list[int] = []
 
     def steps(self) -> list[int]:
         """Steps of which there are checkpoints."""
@@ -75,7 +85,12 @@ class RunCheckpoints:
         # Before that there may be some of a run that came to nothing.
         first = bool(state.frozen) and not self.steps()
         self._check_space((changing, state.frozen) if first else changing)
-        parts: dict[str, Any] = {"state": ocp.args.StandardSave(changing)}
+        parts: dict[str, Any] = {
+            "state": ocp.args.StandardSave(changing),
+            "sums": ocp.args.JsonSave(
+                {"state": sums(changing), "frozen": self._sums(state.frozen)}
+            ),
+        }
         if iterator is not None:
             import grain
 
@@ -88,6 +103,11 @@ class RunCheckpoints:
             )
         except (OSError, ValueError) as error:  # TensorStore reports a full disk as the latter
             self._fail(error)
+
+    def _sums(self, frozen: Parameters) -> list[int]:
+        """Once a run: they don't change."""
+        self._frozen_sums = self._frozen_sums or sums(frozen)
+        return self._frozen_sums
 
     def _check_space(self, tree: Any) -> None:
         """Raises a UserError where what is to be saved won't fit.
@@ -107,11 +127,21 @@ class RunCheckpoints:
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(self._frozen, dict(frozen), force=True)
 
-    def _restore_frozen(self, like: Parameters) -> Parameters:
+    def _restore_frozen(self, like: Parameters, expected: list[int] | None) -> Parameters:
         if not like:
             return like
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(self._frozen, _shapes(dict(like)))
+        try:
+            with ocp.StandardCheckpointer() as checkpointer:
+                frozen = checkpointer.restore(self._frozen, _shapes(dict(like)))
+            if expected and expected != sums(frozen):
+                raise ValueError("its numbers are not those that were saved")
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise UserError(
+                f"{self._frozen}, what is not trained, is damaged or of another configuration: "
+                f"{reason}; a run that starts from the same weights writes it again"
+            ) from None
+        return frozen
 
     def follows(self, step: int) -> bool:
         """Whether the input's state of a step is for as many processes as there are now."""
@@ -137,6 +167,38 @@ class RunCheckpoints:
             f"{self._directory}: no checkpoint can be written ({reason}); {kept}"
         ) from None
 
+    def newest(self, like: TrainState, iterator: Any) -> TrainState:
+        """The newest checkpoint that is whole; damaged ones after it are put aside and told of.
+
+        Args:
+          like: as `restore` takes it.
+          iterator: Grain's, which is set back.
+
+        Raises:
+          UserError: there is none that is whole.
+          RuntimeError: one was put aside, and of several processes all must begin anew.
+        """
+        while True:
+            step = self.steps()[-1]
+            try:
+                return self.restore(like, iterator if self.follows(step) else None, step)
+            except DamagedError as error:
+                if len(self.steps()) == 1:
+                    raise
+                before = self.steps()[-2]
+                told = f"{error}; it is put into {self._damaged}, going on from step {before}"
+                print(told, file=sys.stderr)
+                self._put_aside(step)
+
+    def _put_aside(self, step: int) -> None:
+        self._damaged.mkdir(exist_ok=True)
+        place = tempfile.mkdtemp(prefix=f"{step}-", dir=self._damaged)
+        with contextlib.suppress(FileNotFoundError):  # another process did it
+            (self._directory / str(step)).rename(place)
+        if jax.process_count() > 1:
+            raise RuntimeError(f"step {step} was damaged; the same command goes on from before it")
+        self._manager.reload()
+
     def restore(self, like: TrainState, iterator: Any, step: int | None = None) -> TrainState:
         """The newest checkpoint, or that of a step; also sets the iterator back.
 
@@ -146,25 +208,33 @@ class RunCheckpoints:
           step: which one.
 
         Raises:
-          UserError: there is none, it is damaged, or of another model.
+          DamagedError: it is damaged, or of another model.
+          UserError: there is none, or it can't be read.
         """
         step = self._manager.latest_step() if step is None else step
         if step not in self._manager.all_steps():
             found = ", ".join(map(str, self.steps())) or "none"
             raise UserError(f"{self._directory} has no checkpoint of step {step}; found: {found}")
         parts: dict[str, Any] = {"state": ocp.args.StandardRestore(_shapes(_changing(like)))}
+        if (self._directory / str(step) / "sums").is_dir():
+            parts["sums"] = ocp.args.JsonRestore()
         if iterator is not None:
             import grain
 
             parts["data"] = grain.checkpoint.CheckpointRestore(iterator)
         try:
             restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
-            frozen = self._restore_frozen(like.frozen)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0][:300]
-            raise UserError(
+            expected = restored.get("sums") or {}
+            if expected and expected["state"] != sums(restored["state"]):
+                raise ValueError("its numbers are not those that were saved")
+        except PermissionError as error:
+            raise UserError(f"{error.filename} can't be read: {error.strerror}") from None
+        except Exception as error:  # whatever readers and decoders of damaged files raise
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise DamagedError(
                 f"{self._directory}: step {step} is damaged or of another configuration: {reason}"
             ) from None
+        frozen = self._restore_frozen(like.frozen, expected.get("frozen"))
         return dataclasses.replace(like, frozen=frozen, **restored["state"])
 
     def reached_preemption(self, step: int) -> bool:
@@ -174,6 +244,26 @@ class RunCheckpoints:
     def close(self) -> None:
         """Waits, then lets go of the files."""
         self._manager.close()
+
+
+def sums(tree: Any) -> list[int]:
+    """A sum of each array's bits, weighted by their places; the same on any number of devices.
+
+    Files that come back with other bytes than were written would otherwise go unnoticed: of what
+    is in a checkpoint only the indices have sums of their own.
+    """
+    return [int(x) for x in jax.device_get([_sum(x) for x in jax.tree.leaves(tree)])]
+
+
+@jax.jit
+def _sum(x: Array) -> Array:
+    bits = jax.lax.bitcast_convert_type(x, f"uint{8 * x.dtype.itemsize}").astype(jnp.uint32)
+    place = jnp.zeros_like(bits)
+    for axis, size in enumerate(x.shape):
+        along = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        place = place * jnp.uint32(size) + along
+    # Times an odd number, no changed bit vanishes.
+    return (bits * (2 * place + 1)).sum(dtype=jnp.uint32)
 
 
 def _loss(metrics: Mapping[str, float]) -> float:

@@ -148,13 +148,13 @@ class Run:
         if log.validate or log.grids or self.task.kind is not Emoji:  # see `finished`
             _ = self.validation
         settings.note(self.config, self.cfg, self.workdir)
-        if saved := self.checkpoints.steps():
-            if self.checkpoints.follows(saved[-1]):
-                return self.checkpoints.restore(shapes, iterator)
-            # Of another number of processes: the batches are the same, each one's part is not.
-            iterator.close()
-            self.iterator = self._batches("train", settings.pipeline(self.config), saved[-1])
-            return self.checkpoints.restore(shapes, None)
+        if self.checkpoints.steps():
+            state = self.checkpoints.newest(shapes, iterator)
+            if not self.checkpoints.follows(step := int(state.step)):
+                # Of another number of processes: the batches are the same, each one's part is not.
+                iterator.close()
+                self.iterator = self._batches("train", settings.pipeline(self.config), step)
+            return state
         flat = start.parameters(self.cfg, self.task.kind, self.config.start, self.config.seed)
         if not any(name.startswith("landmark_encoder.") for name in shapes.trained):
             start.check_landmarks(self.cfg, self.config.start)
@@ -249,8 +249,7 @@ class Run:
         key = jax.random.key(self.config.seed)
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
-        several = jax.process_count() > 1
-        watchdog = distributed.Watchdog(self.config.mesh.patience if several else 0)
+        watchdog = distributed.Watchdog(self.config.mesh.patience if self.mesh.size > 1 else 0)
         for number in range(int(state.step) + 1, train.steps + 1):
             watchdog.feed()
             batch = self._next_batch(number, state, unchecked)

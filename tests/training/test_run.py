@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from emoji_jax.errors import UserError
 from emoji_jax.models.vae import VAE
 from emoji_jax.training import animation
 from emoji_jax.training.run import Run
-from tests import small_disk
 from tests.training import small
 
 pytest.importorskip("tensorflow_datasets")
@@ -433,32 +431,6 @@ def test_killed_and_terminated_runs_go_on_exactly(command, tmp_path):
     assert process.wait() == 0
     assert losses(run) == losses(tmp_path / "whole") and lines(run)[0]["kept"]
     assert (run / "weights" / "config.json").is_file()
-
-
-@pytest.mark.heavy
-@small_disk.needed
-def test_full_disk(monkeypatch, tmp_path):
-    """Nothing that was saved is lost, and with more space the run goes on."""
-    monkeypatch.setenv("PYTHONPATH", os.getcwd())
-    options = ["--config.train.steps=8", "--config.checkpoint.keep=4"]
-    subprocess.run(arguments(tmp_path / "alone", *options), check=True, capture_output=True)
-
-    def kilobytes(folder: str) -> int:
-        files = (tmp_path / "alone" / folder).rglob("*")
-        return sum(-(-p.stat().st_size // 4096) * 4 + 4 for p in files)
-
-    one = kilobytes("checkpoints/2") + kilobytes("frozen")
-    sizes = [one // 2, one * 2, 2**18]
-    codes, said = small_disk.run(
-        tmp_path / "disk", tmp_path / "copies", sizes, arguments(tmp_path / "disk", *options)
-    )
-    assert codes == [2, 2, 0], said
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 2 and "Traceback" not in said, said
-    assert all("the disk is full" in error for error in errors)
-    assert "there is none yet" in errors[0]
-    assert re.search(r"last good checkpoint is step [246]", errors[1])
-    assert losses(tmp_path / "copies" / str(sizes[-1])) == losses(tmp_path / "alone")
 
 
 def test_command_line_mistakes(command, tmp_path):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,10 @@ def port() -> int:
         return free.getsockname()[1]
 
 
-def start(workdir: Path, count: int, *options: str, said=None) -> list[subprocess.Popen]:
-    """A run of `count` processes with a device each."""
+def start(
+    workdir: Path, count: int, *options: str, said=None, last: Mapping[str, str] | None = None
+) -> list[subprocess.Popen]:
+    """A run of `count` processes that share the devices; `last`: environment of the last one."""
     together = [f"--coordinator=127.0.0.1:{port()}", f"--processes={count}"]
     environment = os.environ | {
         "PYTHONPATH": os.getcwd(),
@@ -36,7 +39,7 @@ def start(workdir: Path, count: int, *options: str, said=None) -> list[subproces
                 *arguments(workdir, *options),
                 *([*together, f"--process={i}"] if count > 1 else []),
             ],
-            env=environment,
+            env=environment | (last if last and i == count - 1 else {}),
             stdout=said,
             stderr=subprocess.STDOUT if said else None,
         )
@@ -125,6 +128,42 @@ def test_one_of_two_stops_answering(tmp_path):
         finally:
             end(processes)
     assert code
+
+
+@pytest.mark.heavy
+def test_a_collective_that_hangs_prints_stacks(tmp_path):
+    """A process that answers all heartbeats, but that takes no further step."""
+    asleep = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(10**6))\n"
+    (tmp_path / "sitecustomize.py").write_text(asleep)
+    run = tmp_path / "run"
+    with (tmp_path / "said").open("w") as said:
+        options = (*OPTIONS, steps(2000), "--config.mesh.patience=150")
+        last = {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"}
+        processes = start(run, 2, *options, said=said, last=last)
+        wait_for_step(run, 5, processes[0])
+        processes[1].send_signal(signal.SIGUSR1)
+        codes = finish(processes, 300)
+    assert codes[0] == 1 and codes[1]
+    told = (tmp_path / "said").read_text()
+    assert "Timeout (0:02:30)!" in told and "training/run.py" in told
+
+
+@pytest.mark.heavy
+def test_a_damaged_checkpoint_of_two_processes(tmp_path):
+    """Whoever notices puts it aside, and all end; the same command goes on from the one before."""
+    run = tmp_path / "run"
+    assert finish(start(run, 2, *OPTIONS, steps(9))) == [0, 0]
+    saved = sorted((run / "checkpoints").glob("[0-9]*"), key=lambda path: int(path.name))
+    assert [path.name for path in saved] == ["6", "9"]
+    for path in (saved[-1] / "state").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-50])
+    with (tmp_path / "said").open("w") as said:
+        codes = finish(start(run, 2, *OPTIONS, steps(12), said=said))
+    assert all(code not in (0, 2) for code in codes)
+    assert "step 9 is damaged" in (tmp_path / "said").read_text()
+    assert not (run / "checkpoints" / "9").exists() and list((run / "damaged").iterdir())
+    assert finish(start(run, 2, *OPTIONS, steps(12))) == [0, 0]
+    assert list(losses(run)) == list(range(1, 13))
 
 
 @pytest.mark.heavy
