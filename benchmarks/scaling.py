@@ -199,7 +199,7 @@ def sampled_clip(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     beside = of((clips, cfg.frames, *latent, 5), f32, sharding=spread)
     steps = diffusion.ddim(programs.schedule, 1)
     arguments = (
-        *(place(shapes, everywhere), place(conditions, spread), (x, x), beside),
+        *(place(shapes, everywhere), place(conditions, spread), (x, (x, x)), beside),
         *((jnp.int32(0), jnp.int32(1)), jnp.asarray(steps.t), jnp.asarray(steps.rows()), 3.5),
     )
     lowered = programs._clips.lower(*arguments, guided=True)

@@ -21,13 +21,17 @@ def get_config() -> ml_collections.ConfigDict:
     config.attention = "auto"
 
     config.sampler = sampler = ml_collections.ConfigDict()
-    # ddim (as released) or dpmpp_2m (needs about half the steps); empty: the checkpoint's own.
+    # ddim (as released), dpmpp_2m or unipc (take half the steps); empty: the checkpoint's own.
     sampler.name = ""
     # Evaluations of the UNet (released code: 30); 0: the checkpoint's own.
     sampler.steps = 0
     # Classifier-free guidance (released code: 3.5); 1 switches it off and halves the work; unset:
     # the checkpoint's own.
     sampler.guidance_scale = config_dict.placeholder(float)
+    # Timesteps, as parts of all, between which there is guidance; elsewhere the work is halved.
+    sampler.guidance_interval = (0.0, 1.0)
+    # Predict at some steps what most of the UNet would make: off, safe or fast.
+    sampler.cache = "off"
     # Frames denoised together; 0: what the checkpoint was trained with (paper: 16).
     sampler.frames = 0
     # Videos longer than that: progressive (paper, 3.3) or overlap; empty: the first, if the

@@ -57,7 +57,8 @@ def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
             told = f"{told[:400]} … {told[-200:]}"
         raise UserError(f"{told}; see --helpshort") from None
     if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1][:200]!r}; options begin with --, see --helpshort")
+        told = repr(rest[1][:200])
+        raise UserError(f"unexpected argument {told}; options begin with --, see --helpshort")
     return rest
 
 

@@ -113,10 +113,10 @@ def guide(
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """A sampler: S updates x <- a x + b x0 + c x0_before, where x0 = alpha x - sigma v.
+    """A sampler: S updates x <- a x + b x0 + c x0' + d x0'', where x0 = alpha x - sigma v.
 
-    Every sampler here is linear in what the network said, now and one step ago, so that it is
-    nothing but numbers; the loop over them is the same for all.
+    Every sampler here is linear in what the network said, now and in the two steps before, so that
+    it is nothing but numbers; the loop over them is the same for all.
 
     Attributes:
       t: timestep the network is told.
@@ -125,6 +125,7 @@ class Steps:
       a: weight of x.
       b: weight of the present x0.
       c: weight of the x0 before; 0 at the first step.
+      d: weight of the x0 before that; 0 at the first two.
     """
 
     t: Int[np.ndarray, " S"]
@@ -133,27 +134,39 @@ class Steps:
     a: Float[np.ndarray, " S"]
     b: Float[np.ndarray, " S"]
     c: Float[np.ndarray, " S"]
+    d: Float[np.ndarray, " S"]
 
     def __len__(self) -> int:
         return len(self.t)
 
-    def rows(self) -> Float[np.ndarray, "S 5"]:
-        """What `update` needs of each step: alpha, sigma, a, b, c."""
-        return np.stack([self.alpha, self.sigma, self.a, self.b, self.c], 1)
+    def rows(self) -> Float[np.ndarray, "S 6"]:
+        """What `update` needs of each step: alpha, sigma, a, b, c, d."""
+        return np.stack([self.alpha, self.sigma, self.a, self.b, self.c, self.d], 1)
 
 
 def update(
-    step: Sequence[Any], x: Scalars, v: Scalars, x0_before: Scalars
-) -> tuple[Scalars, Scalars]:
-    """One update of a sampler; `step` is a row of `Steps.rows`. Returns the new x, and x0."""
-    alpha, sigma, a, b, c = step
+    step: Sequence[Any], x: Scalars, v: Scalars, before: tuple[Scalars, Scalars]
+) -> tuple[Scalars, tuple[Scalars, Scalars]]:
+    """One update of a sampler.
+
+    Args:
+      step: a row of `Steps.rows`.
+      x: noisy.
+      v: predicted velocity.
+      before: the last x0, and the one before.
+
+    Returns:
+      The new x, and the x0 that the next update wants.
+    """
+    alpha, sigma, a, b, c, d = step
     x0 = alpha * x - sigma * v
-    return a * x + b * x0 + c * x0_before, x0
+    return a * x + b * x0 + c * before[0] + d * before[1], (x0, before[0])
 
 
-def _steps(schedule: Schedule, t: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Steps:
-    numbers = (schedule.alpha[t], schedule.sigma[t], a, b, c)
-    return Steps(t, *(np.asarray(x, np.float32) for x in numbers))
+def _steps(schedule: Schedule, t: np.ndarray, *weights: np.ndarray) -> Steps:
+    weights += (np.zeros(len(t)),) * (4 - len(weights))
+    columns = (schedule.alpha[t], schedule.sigma[t], *weights)
+    return Steps(t, *(np.asarray(x, np.float32) for x in columns))
 
 
 def ddim(schedule: Schedule, steps: int) -> Steps:
@@ -167,7 +180,7 @@ def ddim(schedule: Schedule, steps: int) -> Steps:
     squared = schedule.alphas_cumprod.astype(np.float64)
     now, then = squared[t], np.where(before >= 0, squared[before], 1.0)
     a = np.sqrt((1 - then) / (1 - now))
-    return _steps(schedule, t, a, np.sqrt(then) - a * np.sqrt(now), np.zeros(steps))
+    return _steps(schedule, t, a, np.sqrt(then) - a * np.sqrt(now))
 
 
 def dpmpp_2m(schedule: Schedule, steps: int) -> Steps:
@@ -189,4 +202,50 @@ def dpmpp_2m(schedule: Schedule, steps: int) -> Steps:
     return _steps(schedule, t, a, b * (1 + extrapolation), -b * extrapolation)
 
 
-SAMPLERS: dict[str, Callable[[Schedule, int], Steps]] = {"ddim": ddim, "dpmpp_2m": dpmpp_2m}
+def unipc(schedule: Schedule, steps: int) -> Steps:
+    """UniPC (arXiv 2302.04867) of second order, B(h) = e^h - 1, first order at both ends.
+
+    Its corrector moves x to where the newest prediction would have brought it. That is linear too,
+    so that correction and prediction become one update. What is infinite at pure noise and at
+    clean latents has limits, as in `dpmpp_2m`.
+    """
+    t = trailing_timesteps(steps)
+    squared = np.append(schedule.alphas_cumprod.astype(np.float64)[t], 1.0)
+    alpha, sigma = np.sqrt(squared), np.sqrt(1 - squared)
+    a = sigma[1:] / sigma[:-1]
+    with np.errstate(divide="ignore"):
+        h = np.diff(np.log(alpha) - np.log(sigma))
+    growth = -alpha[1:] * np.expm1(-h)
+    rows, correction = [], np.zeros(3)  # weights of the newest x0 and of the two before
+    for i in range(steps):
+        # Of the difference between the newest x0 and the one before; before pure noise, none.
+        slope = 0.5 * growth[i] * h[i] / h[i - 1] if 0 < i < steps - 1 else 0.0
+        predicted = np.array([growth[i] + slope, -slope])
+        rows.append([a[i], *(a[i] * correction + [*predicted, 0.0])])
+        if i < steps - 1:
+            correction = _unipc_corrected(h[max(i - 1, 0) : i + 1], growth[i]) - [0.0, *predicted]
+    return _steps(schedule, t, *np.array(rows).T)
+
+
+def _unipc_corrected(h: np.ndarray, growth: float) -> np.ndarray:
+    """Weights of the x0 that is found after a step, and of the two before it (algorithm 1).
+
+    Args:
+      h: of the step before, if there is one, and of the step, in half log-SNR.
+      growth: what the step takes of the newest x0.
+    """
+    if len(h) == 1:
+        return growth * np.array([0.5, 0.5, 0.0])
+    # Both sums of weights that make the exponential integrator exact for lines and parabolas.
+    first = (np.expm1(-h[1]) / -h[1] - 1) / np.expm1(-h[1])
+    second = 2 * ((np.expm1(-h[1]) / -h[1] - 1) / -h[1] - 0.5) / np.expm1(-h[1])
+    ratio = -h[0] / h[1]
+    old = (second - first) / (ratio - 1)
+    return growth * np.array([first - old, 1 - (first - old) - old / ratio, old / ratio])
+
+
+SAMPLERS: dict[str, Callable[[Schedule, int], Steps]] = {
+    "ddim": ddim,
+    "dpmpp_2m": dpmpp_2m,
+    "unipc": unipc,
+}

@@ -1,7 +1,7 @@
 """The networks compiled for sampling: one program per thing to do and per shape."""
 
 import dataclasses
-import itertools
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -16,9 +16,14 @@ from emoji_jax import diffusion
 from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders
 from emoji_jax.models.unet import Conditions
+from emoji_jax.plan import REMEMBERED, Plan
+from emoji_jax.plan import plan as make_plan
 
 Rounding = Literal["nearest", "down"]
 Latents = Float[Array | np.ndarray, "F h w C"]
+# Noisy latents, the last two predictions of the clean ones, and what the UNet's lower resolutions
+# made in the last full steps, if that is remembered.
+State = tuple[Array, tuple[Array, Array], tuple[Array, ...]]
 # Latents of the frames that are known, zero elsewhere, and one where they are.
 Given = tuple[Float[np.ndarray, "B F h w C"], Float[np.ndarray, "B F h w 1"]]
 
@@ -46,6 +51,8 @@ class Programs:
             self.parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
         self.schedule = diffusion.schedule()
 
+        self._merged = functools.partial(nnx.merge, graph)
+
         def program(function: Callable) -> Callable:
             def run(parameters: nnx.State, *args: Any, **static: Any) -> Any:
                 model: Emoji = nnx.merge(graph, parameters)
@@ -54,7 +61,7 @@ class Programs:
                 with jax.default_matmul_precision("highest" if exact else "default"):
                     return function(model, *args, **static)
 
-            return jax.jit(run, static_argnames=("guided", "rounding"))
+            return jax.jit(run, static_argnames=("guided", "rounding", "depth"))
 
         self._encode = program(_encode)
         self._condition = program(_condition)
@@ -95,11 +102,12 @@ class Programs:
         steps: diffusion.Steps,
         guidance_scale: float,
         given: Given | None = None,
+        plan: Plan | None = None,
         on_step: Callable[[int], None] = lambda _: None,
     ) -> Float[np.ndarray, "B F h w C"]:
-        """Scaled latents of clips, by one program that loops over steps on the device.
+        """Scaled latents of clips, by programs that loop over steps on the device.
 
-        It comes up for air about ten times, to say how far it is: telling from inside the program
+        They come up for air about ten times, to say how far it is: telling from inside a program
         would keep it out of the compilation cache.
 
         Args:
@@ -110,30 +118,52 @@ class Programs:
           steps: of the sampler.
           guidance_scale: 1 for none.
           given: frames that are known already, for networks that take them.
+          plan: what is computed at each step; all of it, unless told otherwise.
           on_step: told how many steps are done.
         """
-        guided = guidance_scale != 1
+        plan = plan or make_plan(steps.t, guidance=guidance_scale != 1)
         pictures, x = self._spread(pictures), self._spread(noise)
         beside = None if given is None else self._spread(np.concatenate(given, -1))
-        conditions = self._features(self.parameters, conditions, pictures, guided=guided)
-        timesteps, table = jnp.asarray(steps.t), jnp.asarray(steps.rows())
-        x0_before = jnp.zeros_like(x)
-        stops = np.unique(np.linspace(0, len(steps), min(len(steps), 10) + 1).astype(np.int32))
-        for first, last in itertools.pairwise(stops):
-            x, x0_before = self._clips(
+        table = (jnp.asarray(steps.t), jnp.asarray(steps.rows()))
+        choices = (jnp.asarray(plan.full), jnp.asarray(plan.weights))
+        state: State = (x, (jnp.zeros_like(x),) * 2, ())
+        depth, before = (plan.depth if plan.skips else None), None
+        for guided, first, last in plan.spans():
+            if guided != before:
+                seen = self._features(self.parameters, conditions, pictures, guided=guided)
+                inner = self._inner(seen, x, depth)
+                state, before = (*state[:2], inner), guided
+            state = self._clips(
                 self.parameters,
-                conditions,
-                (x, x0_before),
+                seen,
+                state,
                 beside,
                 (first, last),
-                timesteps,
                 table,
+                choices,
                 guidance_scale,
                 guided=guided,
+                depth=depth,
             )
-            x.block_until_ready()
-            on_step(int(last))
-        return np.asarray(x)
+            state[0].block_until_ready()
+            on_step(last)
+        return np.asarray(state[0])
+
+    def _inner(self, conditions: Conditions, x: Array, depth: int | None) -> tuple[Array, ...]:
+        """Room for what the lower resolutions make in three steps, if that is to be remembered."""
+        if depth is None:
+            return ()
+        batch = len(conditions.tokens)
+        of = jax.eval_shape(
+            lambda p: self._merged(p).unet.with_inner(
+                jnp.zeros((batch, *x.shape[1:-1], self.cfg.unet.in_channels)),
+                jnp.zeros(batch, jnp.int32),
+                conditions,
+                depth,
+            ),
+            self.parameters,
+        )[1]
+        return (jnp.zeros(of.shape, of.dtype),) * REMEMBERED
 
     def predict(
         self,
@@ -214,17 +244,20 @@ def _guided_velocity(
     scale: Array,
     *,
     guided: bool,
-) -> Array:
+    depth: int = 0,
+    inner: Array | None = None,
+) -> tuple[Array, Array]:
+    """The velocity, and what the UNet's lower resolutions made of it (or were told to have)."""
     if model.cfg.masked:
         if beside is None:  # nothing is known
             beside = jnp.zeros((*x.shape[:-1], model.cfg.unet.in_channels - x.shape[-1]), x.dtype)
         x = jnp.concatenate([x, beside], -1)
-    if not guided:
-        return model.unet(x, jnp.broadcast_to(t, len(x)), conditions)
-    twice = jnp.concatenate([x, x])
-    both = model.unet(twice, jnp.broadcast_to(t, len(twice)), conditions)
-    unconditional, conditional = jnp.split(both, 2)
-    return jnp.asarray(diffusion.guide(unconditional, conditional, scale))
+    x = jnp.concatenate([x, x]) if guided else x
+    v, inner = model.unet.with_inner(x, jnp.broadcast_to(t, len(x)), conditions, depth, inner)
+    if guided:
+        unconditional, conditional = jnp.split(v, 2)
+        v = jnp.asarray(diffusion.guide(unconditional, conditional, scale))
+    return v, inner
 
 
 def _predict_windows(
@@ -238,25 +271,46 @@ def _predict_windows(
     guided: bool,
 ) -> Array:
     conditions = _features(model, conditions, pictures, guided=guided)
-    return _guided_velocity(model, conditions, x, None, t, scale, guided=guided)
+    return _guided_velocity(model, conditions, x, None, t, scale, guided=guided)[0]
 
 
 def _denoise_clips(
     model: Emoji,
     conditions: Conditions,
-    state: tuple[Array, Array],
+    state: State,
     beside: Array | None,
     span: tuple[Array, Array],
-    timesteps: Array,
-    table: Array,
+    table: tuple[Array, Array],
+    choices: tuple[Array, Array],
     scale: Array,
     *,
     guided: bool,
-) -> tuple[Array, Array]:
-    def step(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, x0_before = state
-        v = _guided_velocity(model, conditions, x, beside, timesteps[i], scale, guided=guided)
-        return diffusion.update(tuple(table[i]), x, v, x0_before)
+    depth: int | None,
+) -> State:
+    timesteps, rows = table
+    full, weights = choices
+
+    def step(i: Array, state: State) -> State:
+        x, before, inners = state
+
+        def run(inner: Array | None) -> tuple[Array, Array]:
+            return _guided_velocity(
+                *(model, conditions, x, beside, timesteps[i], scale),
+                guided=guided,
+                depth=depth or 0,
+                inner=inner,
+            )
+
+        def anew() -> tuple[Array, tuple[Array, ...]]:
+            v, inner = run(None)
+            return v, (inner, *inners[:-1]) if inners else ()
+
+        def predicted() -> tuple[Array, tuple[Array, ...]]:
+            parts = [w * x.astype(jnp.float32) for w, x in zip(weights[i], inners, strict=True)]
+            return run(sum(parts[1:], parts[0]).astype(inners[0].dtype))[0], inners
+
+        v, inners = jax.lax.cond(full[i], anew, predicted) if inners else anew()
+        return (*diffusion.update(tuple(rows[i]), x, v, before), inners)
 
     return jax.lax.fori_loop(*span, step, state)
 

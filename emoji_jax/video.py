@@ -133,9 +133,10 @@ class _File(Video):
             stream = _moving(container)
             if stream is None:
                 raise UserError(f"{path} holds no moving pictures; {_EXPECTED}")
-            if stream.width * stream.height > _PIXELS:
+            codec = stream.codec_context  # None of a file that is cut short
+            if codec and codec.width * codec.height > _PIXELS:
                 raise UserError(
-                    f"{path} has frames of {stream.width}x{stream.height}, too many pixels; "
+                    f"{path} has frames of {codec.width}x{codec.height}, too many pixels; "
                     f"expected at most {_PIXELS / 1e6:.0f} million"
                 )
             rate = stream.average_rate or stream.guessed_rate or Fraction(30)
@@ -149,7 +150,8 @@ class _File(Video):
         with _opened(self.path) as container:
             stream = _moving(container)
             stream.thread_type = "AUTO"
-            stream.codec_context.options = {"max_pixels": str(_PIXELS)}  # frames may say otherwise
+            if stream.codec_context:  # frames may be larger than the file says
+                stream.codec_context.options = {"max_pixels": str(_PIXELS)}
             try:
                 for frame in container.decode(stream):
                     picture = frame.to_ndarray(format="rgb24")

@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np

@@ -246,43 +246,65 @@ class Backbone(nnx.Module):
         return self.time_embedding(sinusoids.astype(self.compute.dtype))
 
     def walk(
-        self, x: Float[Array, "B F h w C"], t: Int[Array, " B"], conditions: Conditions
-    ) -> tuple[Float[Array, "B F h w _"], list[Float[Array, "B F _ _"]]]:
+        self,
+        x: Float[Array, "B F h w C"],
+        t: Int[Array, " B"],
+        conditions: Conditions,
+        *,
+        depth: int = 0,
+        inner: Float[Array, "B F _ _ _"] | None = None,
+    ) -> tuple[Float[Array, "B F h w _"], list[Float[Array, "B F _ _"]], Array]:
         """Runs all blocks on the first convolution's output.
 
+        Args:
+          x: that output.
+          t: timesteps.
+          conditions: see there.
+          depth: resolutions that are always run, from the highest.
+          inner: what the lower ones would make, if it is not to be computed.
+
         Returns:
-          The last features and, per spatial transformer, the tokens its self-attention saw.
+          The last features; per spatial transformer, the tokens its self-attention saw; and what
+          the resolutions from `depth` on made.
         """
         time = self.embed_time(t)
         tokens = conditions.tokens.astype(self.compute.dtype)
-        references = iter(conditions.references or [None] * len(self.transformers()))
+        transformers = list(map(id, self.transformers()))
+        given = conditions.references or [None] * len(transformers)
+        references = dict(zip(transformers, given, strict=True))
         run = jax.checkpoint(_run_layer) if self.compute.remat else _run_layer
-        all_seen = []
+        all_seen, found, last = [], [inner], len(self.down_blocks) - 1
 
         def through(layer: tuple, x: Array) -> Array:
-            reference = None if layer[1] is None else next(references)
+            reference = None if layer[1] is None else references[id(layer[1])]
             x, seen = run(layer, x, time, tokens, reference, conditions.drop)
             if seen is not None:
                 all_seen.append(seen)
             return x
 
-        skips = [x]
-        for block in self.down_blocks:
-            for layer in block.layers():
+        def resolution(level: int, x: Array, size: tuple[int, ...]) -> Array:
+            if level == depth and inner is not None:
+                return inner
+            down, up, skips = self.down_blocks[level], self.up_blocks[last - level], [x]
+            for layer in down.layers():
                 x = through(layer, x)
                 skips.append(x)
-            for downsample in block.downsamplers:
-                x = downsample(x)
-                skips.append(x)
-        for layer in self.mid_block.layers():
-            x = through(layer, x)
-        for block in self.up_blocks:
-            for layer in block.layers():
-                x = through(layer, jnp.concatenate([x, skips.pop()], -1))
-            for upsample in block.upsamplers:
+            for downsample in down.downsamplers:
                 # Sides that are not a multiple of the deepest factor round up on the way down.
-                x = upsample(x, skips[-1].shape[-3:-1])
-        return x, all_seen
+                x = resolution(level + 1, downsample(x), x.shape[-3:-1])
+            if level == last:
+                for layer in self.mid_block.layers():
+                    x = through(layer, x)
+            for layer in up.layers():
+                x = through(layer, jnp.concatenate([x, skips.pop()], -1))
+            for upsample in up.upsamplers:
+                x = upsample(x, size)
+            if level == depth:
+                found[0] = x
+            return x
+
+        x = resolution(0, x, x.shape[-3:-1])
+        return x, all_seen, found[0]
 
 
 class UNet(Backbone):
@@ -306,11 +328,26 @@ class UNet(Backbone):
         self, x: Float[Array, "B F h w I"], t: Int[Array, " B"], conditions: Conditions
     ) -> Float[Array, "B F h w O"]:
         """The prediction (velocity, in all presets) for noisy latents; fp32."""
+        return self.with_inner(x, t, conditions, 0)[0]
+
+    def with_inner(
+        self,
+        x: Float[Array, "B F h w I"],
+        t: Int[Array, " B"],
+        conditions: Conditions,
+        depth: int,
+        inner: Float[Array, "B F _ _ _"] | None = None,
+    ) -> tuple[Float[Array, "B F h w O"], Float[Array, "B F _ _ _"]]:
+        """The prediction, and the features of all resolutions but the `depth` highest.
+
+        They change slowly from one step of a sampler to the next (arXiv 2312.00858); given as
+        `inner`, they are not computed.
+        """
         x = self.conv_in(x.astype(self.compute.dtype))
         if conditions.motion is not None:
             x = x + conditions.motion.astype(x.dtype)
-        x, _ = self.walk(x, t, conditions)
-        return self.conv_out(jax.nn.silu(self.conv_norm_out(x))).astype(jnp.float32)
+        x, _, inner = self.walk(x, t, conditions, depth=depth, inner=inner)
+        return self.conv_out(jax.nn.silu(self.conv_norm_out(x))).astype(jnp.float32), inner
 
 
 class AppearanceNet(Backbone):
@@ -336,5 +373,5 @@ class AppearanceNet(Backbone):
         if t is None:
             t = jnp.zeros(len(latents), jnp.int32)
         x = self.conv_in(latents[:, None].astype(self.compute.dtype))
-        _, seen = self.walk(x, t, Conditions(tokens))
+        _, seen, _ = self.walk(x, t, Conditions(tokens))
         return tuple(tokens[:, 0] for tokens in seen)

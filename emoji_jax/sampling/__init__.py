@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from emoji_jax import diffusion
 from emoji_jax.disk import CHUNK
 from emoji_jax.models.unet import Conditions
+from emoji_jax.plan import CACHES, plan
 from emoji_jax.programs import Programs, Rounding
 from emoji_jax.sampling import overlap, progressive
 from emoji_jax.sampling.config import SamplerConfig, check
@@ -127,6 +128,7 @@ def denoise(
     """
     cfg, work = programs.cfg, work or Work()
     sampler = diffusion.SAMPLERS[config.name or cfg.sampler]
+    steps = sampler(programs.schedule, config.steps or cfg.steps)
     scale = cfg.guidance_scale if config.guidance_scale is None else config.guidance_scale
     length = len(pictures[0])
 
@@ -139,7 +141,13 @@ def denoise(
         conditions,
         pictures,
         noise_of,
-        sampler(programs.schedule, config.steps or cfg.steps),
+        steps,
+        plan(
+            steps.t,
+            guidance=scale != 1,
+            interval=config.guidance_interval,
+            cache=CACHES[config.cache],
+        ),
         scale,
         config.frames or cfg.frames,
         config.batch or programs.devices,
@@ -172,6 +180,7 @@ def _denoise_at_once(job: Job) -> np.ndarray:
             noise,
             job.steps,
             job.guidance_scale,
+            plan=job.plan,
             on_step=lambda done, before=before: job.progress("denoising", before + done, total),
         )
         made += list(latents[:count])

@@ -7,6 +7,7 @@ from typing import Literal
 from emoji_jax import diffusion
 from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import EmojiConfig
+from emoji_jax.plan import CACHES
 
 LongVideo = Literal["", "progressive", "overlap"]
 
@@ -20,6 +21,9 @@ class SamplerConfig:
       steps: S, evaluations of the UNet (each of them twice, for guidance); 0 leaves it open.
       guidance_scale: of classifier-free guidance; 1 switches it off and halves the work; None
         leaves it open.
+      guidance_interval: timesteps, as parts of all, between which there is guidance
+        (arXiv 2404.07724); where there is none the work is halved.
+      cache: key of `plan.CACHES`: how many evaluations of the UNet are done without.
       frames: F, length of a window; 0 means what the checkpoint was trained with.
       long_video: "progressive" or "overlap"; "" takes the first if the checkpoint was trained for
         it.
@@ -33,6 +37,8 @@ class SamplerConfig:
     name: str = ""
     steps: int = 0
     guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    cache: str = "off"
     frames: int = 0
     long_video: LongVideo = ""
     overlap: int = 4
@@ -62,6 +68,20 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
         raise UserError(f"sampler.frames is {sampler.frames}; expected 1 to 32, or 0")
     if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
+    interval = sampler.guidance_interval
+    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+        raise UserError(
+            f"sampler.guidance_interval is {interval}; expected two numbers from 0 to 1, in order"
+        )
+    if sampler.cache not in CACHES:
+        known = ", ".join(CACHES)
+        raise UserError(f"sampler.cache is {sampler.cache!r}; expected one of {known}")
+    cache = CACHES[sampler.cache]
+    if cfg and cache and cache.depth >= len(cfg.unet.channels):
+        raise UserError(
+            f"sampler.cache={sampler.cache} needs a UNet of more than {cache.depth} resolutions; "
+            f"this checkpoint's has {len(cfg.unet.channels)}"
+        )
     if sampler.keep is not None and not 0 <= sampler.keep <= 1:
         raise UserError(f"sampler.keep is {sampler.keep}; expected a number from 0 to 1")
     if sampler.overlap < 0 or sampler.batch < 0 or sampler.decode_batch < 1:

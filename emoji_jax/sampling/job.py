@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from emoji_jax import diffusion
 from emoji_jax.models.unet import Conditions
+from emoji_jax.plan import Plan
 from emoji_jax.programs import Programs
 
 Progress = Callable[[str, int, int], None]
@@ -38,6 +39,7 @@ class Job:
       pictures: landmarks of each portrait.
       noise: of frames, to begin with.
       steps: of the sampler.
+      plan: what is computed at each of them.
       guidance_scale: of classifier-free guidance.
       frames: F, length of a window.
       batch: windows at a time.
@@ -49,6 +51,7 @@ class Job:
     pictures: Sequence[Pictures]
     noise: Noise
     steps: diffusion.Steps
+    plan: Plan
     guidance_scale: float
     frames: int
     batch: int

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 
 from emoji_jax import diffusion
 from emoji_jax.disk import chunks
+from emoji_jax.plan import REMEMBERED
 from emoji_jax.sampling.job import Job
 from emoji_jax.sampling.work import Work
 
@@ -68,34 +69,51 @@ def released_windows(count: int, step: int, length: int = 24) -> list[Window]:
 def denoise(job: Job, windows: Windows, work: Work) -> np.ndarray:
     """All windows of a step, then the step: everything stays on disk but a batch of windows.
 
+    Windows lie elsewhere at every step, and so do the features of their frames: at steps that are
+    not full (`plan.Plan`), it is the velocity that is predicted.
+
     Steps are linear in the prediction, so that averaging predictions is averaging stepped windows.
     """
     steps, every = job.steps, chunks(job.shape[0])
     # In turn: what a step starts from is whole until its result is.
-    states = [[work.array(f"{name}{turn}", job.shape) for name in ("x", "before")] for turn in "01"]
+    names = ("x", "before", "older")
+    states = [[work.array(f"{name}{turn}", job.shape) for name in names] for turn in "01"]
     total = work.array("total", job.shape)
     if not work.done:
         for frames in every:
-            states[0][0][frames], states[0][1][frames] = job.noise(frames), 0
+            states[0][0][frames] = job.noise(frames)
         work.commit(1)
+    kept = [work.array(f"v{n}", job.shape) for n in range(REMEMBERED if job.plan.skips else 0)]
     for i in range(work.done - 1, len(steps)):
-        (x, before), (x_next, before_next) = states[i % 2], states[(i + 1) % 2]
-        some = job.of_each(windows(job.length, i), Window.moved)
-        weight = _predict(job, some, int(steps.t[i]), x, total)
+        (x, *before), (x_next, *before_next) = states[i % 2], states[(i + 1) % 2]
+        # In turn, too: the one that is written now is the oldest.
+        newest = int(job.plan.full[: i + 1].sum()) - 1
+        recent = [kept[(newest - age) % REMEMBERED] for age in range(len(kept))]
+        if job.plan.full[i]:
+            some = job.of_each(windows(job.length, i), Window.moved)
+            weight = _predict(job, some, i, x, total)
         for frames in every:
-            v = total[frames] / weight[frames, None, None, None]
-            x_next[frames], before_next[frames] = diffusion.update(
-                tuple(steps.rows()[i]), x[frames], v, before[frames]
+            if job.plan.full[i]:
+                v = total[frames] / weight[frames, None, None, None]
+                for array in recent[:1]:
+                    array[frames] = v
+            else:
+                v = np.tensordot(job.plan.weights[i], [array[frames] for array in recent], 1)
+            x_next[frames], found = diffusion.update(
+                tuple(steps.rows()[i]), x[frames], v, (before[0][frames], before[1][frames])
             )
+            for array, x0 in zip(before_next, found, strict=True):
+                array[frames] = x0
         work.commit(i + 2)
         job.progress("denoising", i + 1, len(steps))
     return states[len(steps) % 2][0]
 
 
 def _predict(
-    job: Job, windows: Sequence[Window], t: int, x: np.ndarray, total: np.ndarray
+    job: Job, windows: Sequence[Window], step: int, x: np.ndarray, total: np.ndarray
 ) -> Float[np.ndarray, " F"]:
     """Adds up the windows' velocities in `total`, weighted; returns the sums of their weights."""
+    t, scale = int(job.steps.t[step]), job.guidance_scale if job.plan.guided[step] else 1.0
     total[:] = 0
     weight = np.zeros(len(total), np.float32)
     waiting: list[tuple] = []
@@ -108,9 +126,7 @@ def _predict(
 
     for some, count in job.batches(windows):
         frames = np.stack([window.frames for window in some])
-        v = job.programs.predict(
-            job.seen(frames), job.draw(frames), x[frames], t, job.guidance_scale
-        )
+        v = job.programs.predict(job.seen(frames), job.draw(frames), x[frames], t, scale)
         # The device works on this batch while the host takes in the one before.
         waiting.append((some[:count], v))
         if len(waiting) > 1:

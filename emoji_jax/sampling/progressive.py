@@ -114,4 +114,5 @@ def _fill(job: Job, latents: np.ndarray, frames: np.ndarray, known: np.ndarray) 
         job.steps,
         job.guidance_scale,
         (np.where(mask, latents, 0), mask.astype(np.float32)),
+        job.plan,
     )

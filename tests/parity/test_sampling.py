@@ -45,7 +45,8 @@ def test_ddim_steps(record):
         steps, i = (int(part[1:]) for part in name.removesuffix("/t").split("_"))
         table = diffusion.ddim(schedule, steps)
         assert table.t[i] == t
-        stepped, x0 = diffusion.update(tuple(table.rows()[i]), x, v, jnp.zeros_like(x))
+        nothing = (jnp.zeros_like(x),) * 2
+        stepped, (x0, _) = diffusion.update(tuple(table.rows()[i]), x, v, nothing)
         prefix = name.removesuffix("t")
         assert_close(stepped, record[f"{prefix}prev_sample"], 1e-5)
         assert_close(x0, record[f"{prefix}pred_original_sample"], 1e-5)

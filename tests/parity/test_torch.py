@@ -106,28 +106,32 @@ def test_clip(torch):
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers'
 @pytest.mark.parametrize("steps", [10, 25])
-def test_dpm_solver(torch, steps):
+@pytest.mark.parametrize("name", ["dpmpp_2m", "unipc"])
+def test_multistep_solvers(torch, name, steps):
     """Whole runs beside diffusers', with first-order steps at both ends in both."""
-    from diffusers import DPMSolverMultistepScheduler
+    from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-    theirs = DPMSolverMultistepScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        timestep_spacing="trailing",
-        final_sigmas_type="zero",
-        euler_at_final=True,
-    )
+    options = {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "final_sigmas_type": "zero",
+    }
+    theirs = {
+        "dpmpp_2m": lambda: DPMSolverMultistepScheduler(**options, euler_at_final=True),
+        "unipc": lambda: UniPCMultistepScheduler(**options, solver_type="bh2"),
+    }[name]()
     theirs.set_timesteps(steps)
     schedule = diffusion.schedule(zero_terminal_snr=False)
-    table = diffusion.dpmpp_2m(schedule, steps)
+    table = diffusion.SAMPLERS[name](schedule, steps)
     np.testing.assert_array_equal(table.t, theirs.timesteps.numpy())
-    start = torch.randn(64, dtype=torch.float64)
-    x, x0_before, expected = start.numpy(), np.zeros(64), start
+    start = torch.randn(1, 64, dtype=torch.float64)
+    x, before, expected = start.numpy(), (np.zeros((1, 64)),) * 2, start
     for t, row in zip(theirs.timesteps, table.rows().astype(np.float64), strict=True):
         # Any function of x and t will do in place of a network.
         wave = 0.01 * float(t)
         expected = theirs.step(torch.sin(expected + wave), t, expected).prev_sample
-        x, x0_before = diffusion.update(tuple(row), x, np.sin(x + wave), x0_before)
+        x, before = diffusion.update(tuple(row), x, np.sin(x + wave), before)
     assert_close(jnp.asarray(x), expected.numpy(), TOLERANCE)

@@ -1,0 +1,118 @@
+"""Quality against time: samplers, steps, guidance intervals and caches, in one run.
+
+python benchmarks/modes.py --checkpoint tiny --out modes
+
+Pairs of EmojiBench-mini are made in every mode, one pair after another: a busy moment of the
+machine hits all modes. Time is that of denoising and decoding, without compilation. Writes
+`modes.json` and `modes.png`, and prints the table.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from emoji_jax.animator import Animator
+from emoji_jax.bench import methods, mini
+from emoji_jax.bench.measure import Measurement
+from emoji_jax.metrics.l1 import l1
+from emoji_jax.sampling import SamplerConfig
+
+MODES: dict[str, dict[str, Any]] = {
+    "default": {},
+    **{f"ddim {n}": {"name": "ddim", "steps": n} for n in (30, 12, 8, 4)},
+    **{f"dpmpp_2m {n}": {"name": "dpmpp_2m", "steps": n} for n in (20, 8, 6, 4)},
+    **{f"unipc {n}": {"name": "unipc", "steps": n} for n in (12, 8, 6, 4)},
+    "guidance above 0.4": {"guidance_interval": (0.4, 1.0)},
+    "guidance below 0.8": {"guidance_interval": (0.0, 0.8)},
+    "no guidance": {"guidance_scale": 1.0},
+    "safe": {"cache": "safe"},
+    "fast": {"cache": "fast"},
+    "safe, 20 steps": {"cache": "safe", "steps": 20},
+    "fast, 20 steps": {"cache": "fast", "steps": 20},
+    "unipc 8, safe": {"name": "unipc", "steps": 8, "cache": "safe"},
+}
+# What all others are compared with: more steps change nothing that is seen.
+BEST = {"name": "dpmpp_2m", "steps": 60}
+COLUMNS = ("l1", "lpips", "accuracy", "expression", "identity", "jitter")
+
+
+def main() -> None:
+    """Measures, prints, draws."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--pairs", type=int, default=12, help="half of them cross-reenactment")
+    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
+    parser.add_argument("--keep", type=float, help="sampler.keep; 0 hides nothing")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    animator, bench = Animator.load(args.checkpoint), mini.fetch()
+    measurement = Measurement(bench)
+    kinds = [[pair for pair in bench.pairs if pair.kind == kind] for kind in ("self", "cross")]
+    pairs = [pair for both in zip(*kinds, strict=False) for pair in both][: args.pairs]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("best", *args.modes)}
+    for number, pair in enumerate(pairs):
+        task = measurement.task(pair)
+        best = None
+        for name in rows:
+            config = SamplerConfig(keep=args.keep, **(BEST if name == "best" else MODES[name]))
+            for _ in range(1 if number else 2):  # the first time compiles
+                start = time.perf_counter()
+                (frames,) = methods.animate(animator, [task], config, bench.size, seed=0)
+                seconds = time.perf_counter() - start
+            best = frames if best is None else best
+            row = {"seconds": seconds, "change": float(l1(frames, best).mean())}
+            rows[name].append(row | measurement.measure(task, frames))
+        print(f"{number + 1} of {len(pairs)} pairs", flush=True)
+    measurement.close()
+    told = {name: summary(some) for name, some in rows.items()}
+    (args.out / "modes.json").write_text(json.dumps(told, indent=1) + "\n")
+    print("\n".join(table(told)))
+    plot(told).save(args.out / "modes.png")
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over pairs, of what each kind of pair has; the median of seconds."""
+    told = {"seconds": float(np.median([row["seconds"] for row in rows]))}
+    for name in ("change", *COLUMNS):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        told[name] = float(np.mean(values)) if values else float("nan")
+    return told
+
+
+def table(told: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Markdown, the slowest first."""
+    lines = [f"| mode | s | change | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
+    for name, row in sorted(told.items(), key=lambda item: -item[1]["seconds"]):
+        cells = [f"{row[column]:.4f}" for column in ("change", *COLUMNS)]
+        lines.append(f"| {name} | {row['seconds']:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
+def plot(
+    told: Mapping[str, Mapping[str, float]], size: tuple[int, int] = (900, 600)
+) -> Image.Image:
+    """How much a mode's frames differ from the best, against its seconds; both logarithmic."""
+    width, height = size
+    image = Image.new("RGB", size, "white")
+    draw, some = ImageDraw.Draw(image), {n: r for n, r in told.items() if r["change"] > 0}
+    x = np.log([row["seconds"] for row in some.values()])
+    y = np.log([row["change"] for row in some.values()])
+    across = 80 + (x - x.min()) / max(np.ptp(x), 1e-9) * (width - 280)
+    down = height - 60 - (y - y.min()) / max(np.ptp(y), 1e-9) * (height - 120)
+    for (name, row), left, top in zip(some.items(), across, down, strict=True):
+        draw.ellipse((left - 4, top - 4, left + 4, top + 4), fill="black")
+        draw.text((left + 8, top - 6), f"{name} ({row['seconds']:.2f} s)", fill="black")
+    draw.text((20, 10), "mean difference to 60 steps (log), downwards better", fill="black")
+    draw.text((width - 260, height - 30), "seconds for 17 frames (log)", fill="black")
+    return image
+
+
+if __name__ == "__main__":
+    main()
