@@ -6,7 +6,9 @@ python benchmarks/scaling.py --table=scaling.jsonl
 
 The first two take libtpu (`pip install 'emoji_jax[tpu,train]'`), which compiles for a slice on any
 machine: bytes per device, arithmetic and collectives are those of the program that a TPU would run,
-and nothing runs. `--batch` is of each device. The third computes times from them: see `step_time`.
+and nothing runs. Once they are known the compiler is stopped: what is left, an hour of making
+machine code, would tell nothing more. `--batch` is of each device. The third command computes times
+from them: see `step_time`.
 """
 
 import dataclasses
@@ -14,9 +16,10 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,93 +30,24 @@ import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
 from jax.sharding import NamedSharding, PartitionSpec
+from step_time import collectives, table
 
 from emoji_jax import config as config_file
 from emoji_jax import diffusion
 from emoji_jax.models.emoji import PRESETS, abstract
 from emoji_jax.models.layers import Compute
+from emoji_jax.plan import plan
 from emoji_jax.programs import Programs
 from emoji_jax.training import flops, sharding, step
 from emoji_jax.training.run import Run
-
-_GIB = 2**30
 
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of a slice: v5e:2x4, v5p:2x2x2.")
 _WHAT = flags.DEFINE_enum("what", "train", ["train", "sample"], "A training step, or a clip.")
 _BATCH = flags.DEFINE_integer("batch", 4, "Samples (or clips) of each device.", 1)
 _OUT = flags.DEFINE_string("out", None, "File that a line of JSON is added to.")
 _TABLE = flags.DEFINE_string("table", None, "File of such lines, to print as tables.")
+_DUMP = flags.DEFINE_string("dump", None, "Folder of a compiler's notes: for this script itself.")
 _CONFIG = config_file.flag("stage1.py")
-
-
-@dataclasses.dataclass(frozen=True)
-class Chip:
-    """What a maker promises of a chip: operations (bf16) and bytes in a second.
-
-    Attributes:
-      peak: of matrix products.
-      memory: bandwidth of its own memory.
-      capacity: bytes of that.
-      link: bandwidth into it along one axis of the torus, if that is a ring.
-      ring: shortest axis that is one; shorter ones are lines, of half the bandwidth.
-    """
-
-    peak: float
-    memory: float
-    capacity: float
-    link: float
-    ring: int
-
-
-# From "How to Scale Your Model" (jax-ml.github.io/scaling-book), table of TPU specifications.
-CHIPS = {
-    "v5e": Chip(197e12, 8.1e11, 16 * _GIB, 9e10, 16),
-    "v5p": Chip(459e12, 2.8e12, 95 * _GIB, 1.8e11, 4),
-    "v6e": Chip(918e12, 1.6e12, 32 * _GIB, 1.8e11, 16),
-}
-# Part of the peak that is reached, and seconds to the next chip: assumed.
-_REACHED, _HOP = 0.5, 1e-6
-
-_SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
-_COLLECTIVE = re.compile(
-    r"= (?P<shape>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute|ragged-all-to-all)(-start)?\("
-)
-_ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
-_GROUPS = re.compile(r"replica_groups=(?:\[(\d+),(\d+)\]|\{\{([\d,]+)\})")
-
-
-@dataclasses.dataclass(frozen=True)
-class Collective:
-    """Data that devices exchange at one place of a program.
-
-    Attributes:
-      kind: as XLA calls it.
-      bytes: of the whole array on one device: summed, gathered, or before it is scattered.
-      devices: how many take part in a group.
-    """
-
-    kind: str
-    bytes: int
-    devices: int
-
-
-def collectives(program: str, devices: int) -> Iterator[Collective]:
-    """Those of a compiled program's text, one for each place; loops count once."""
-    for line in program.splitlines():
-        if not (found := _COLLECTIVE.search(line)):
-            continue
-        sizes = [
-            _SIZES.get(kind, 4) * math.prod(int(n) for n in shape.split(",") if n)
-            for kind, shape in _ARRAY.findall(found["shape"])
-        ]
-        groups, kind = _GROUPS.search(line), found["kind"]
-        part = devices
-        if groups:
-            part = int(groups[2]) if groups[2] else len(groups[3].split(","))
-        # One that is begun here names what goes in and what comes out.
-        whole = max(sizes) if found[3] else sum(sizes)
-        yield Collective(kind, whole * (part if kind == "reduce-scatter" else 1), part)
 
 
 def slice_devices(topology: str) -> list[jax.Device]:
@@ -145,6 +79,7 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     part = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(x) // train.accumulate, *x.shape[1:]), x.dtype), batch
     )
+    told["state"] = _bytes(state)
     told["work"] = (
         train.accumulate
         / len(devices)
@@ -152,6 +87,13 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     )
     told["flops"] = run._flops(state, batch, key) / len(devices)
     return update.lower(state, batch, key), told
+
+
+def _bytes(tree: Any) -> int:
+    """What each device holds of a tree of shapes."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+    )
 
 
 def _batch(run: Run) -> dict[str, jax.ShapeDtypeStruct]:
@@ -198,103 +140,78 @@ def sampled_clip(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     x = of((clips, cfg.frames, *latent, 4), f32, sharding=spread)
     beside = of((clips, cfg.frames, *latent, 5), f32, sharding=spread)
     steps = diffusion.ddim(programs.schedule, 1)
+    every = plan(steps.t)
     arguments = (
-        *(place(shapes, everywhere), place(conditions, spread), (x, (x, x)), beside),
-        *((jnp.int32(0), jnp.int32(1)), jnp.asarray(steps.t), jnp.asarray(steps.rows()), 3.5),
+        *(place(shapes, everywhere), place(conditions, spread), (x, (x, x), ()), beside),
+        *((jnp.int32(0), jnp.int32(1)), (jnp.asarray(steps.t), jnp.asarray(steps.rows()))),
+        *((jnp.asarray(every.full), jnp.asarray(every.weights)), 3.5),
     )
-    lowered = programs._clips.lower(*arguments, guided=True)
-    count = flops.count(lambda *a: programs._clips(*a, guided=True), *arguments) / len(devices)
+    lowered = programs._clips.lower(*arguments, guided=True, depth=None)
+    count = flops.count(lambda *a: programs._clips(*a, guided=True, depth=None), *arguments) / len(
+        devices
+    )
     told = {"mesh": dict(mesh.shape), "frames": cfg.frames, "flops": count, "work": count}
+    told["state"] = _bytes(arguments[0])
     return lowered, told
 
 
-def compiled(topology: str) -> dict[str, Any]:
-    """Compiles, and describes what came of it."""
-    devices = slice_devices(topology)
+def compile_into(dump: Path) -> None:
+    """Compiles; the compiler writes what it does to a folder, and this what it is of."""
+    devices = slice_devices(_TOPOLOGY.value)
     # Attention is chosen by it.
     jax.default_backend = lambda: "tpu"
-    start = time.monotonic()
     lowered, told = {"train": training_step, "sample": sampled_clip}[_WHAT.value](devices)
-    program = lowered.compile()
-    memory, found = program.memory_analysis(), list(collectives(program.as_text(), len(devices)))
+    told["devices"] = len(devices)
+    (dump / "told.json").write_text(json.dumps(told))
+    lowered.compile()
+
+
+def compiled(topology: str) -> dict[str, Any]:
+    """Has a program compiled, as far as that, and describes what came of it."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder)
+        wanted = f"--xla_dump_to={dump} --xla_dump_hlo_as_text --xla_dump_hlo_pass_re=none"
+        environment = os.environ | {"XLA_FLAGS": wanted, "TPU_LOG_DIR": "disabled"}
+        command = [sys.executable, *sys.argv, f"--dump={dump}"]
+        with subprocess.Popen(command, env=environment) as compiler:
+            while compiler.poll() is None and not (found := _written(dump)):
+                time.sleep(5)
+            compiler.kill()
+        if not (found := _written(dump)):
+            raise SystemExit(f"the compiler ended with exit code {compiler.returncode}")
+        told = json.loads((dump / "told.json").read_text())
+        report = next(dump.glob("*memory-usage-report.txt")).read_text()
+        program = found.read_text()
     return {
         "what": _WHAT.value,
         "topology": topology,
-        "devices": len(devices),
         "batch": _BATCH.value,
         "dtype": _CONFIG.value.dtype,
         **told,
-        "arguments": memory.argument_size_in_bytes,
-        "temporary": memory.temp_size_in_bytes,
-        "accessed": program.cost_analysis().get("bytes accessed"),
-        "collectives": [dataclasses.asdict(c) for c in found],
+        "memory": int(re.search(r"Total bytes: (\d+)", report)[1]),
+        "collectives": [dataclasses.asdict(c) for c in collectives(program, told["devices"])],
         "compiled_in": round(time.monotonic() - start),
     }
 
 
-def exchange(found: Sequence[Mapping[str, Any]], topology: str) -> float:
-    """Seconds that collectives take one after another, each at the bandwidth of its links.
-
-    Of a group of all chips every axis of the torus carries a part; of a smaller one a single axis.
-    What is summed is first scattered, then gathered.
-    """
-    kind, _, shape = topology.partition(":")
-    chip, axes = CHIPS[kind], [n for n in map(int, shape.split("x")) if n > 1]
-    seconds = 0.0
-    for one in found:
-        n = one["devices"]
-        if n < 2:
-            continue
-        used = axes if n == math.prod(axes) else [n]
-        bandwidth = sum(chip.link if size >= chip.ring else chip.link / 2 for size in used)
-        twice = 2 if one["kind"] == "all-reduce" else 1
-        hops = sum(size - 1 for size in used)
-        seconds += twice * (one["bytes"] * (n - 1) / n / bandwidth + hops * _HOP)
-    return seconds
-
-
-def step_time(line: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds of a step: on the chip, between chips, and both, one after another."""
-    chip = CHIPS[line["topology"].partition(":")[0]]
-    local = line["work"] / (_REACHED * chip.peak)
-    between = exchange(line["collectives"], line["topology"])
-    return {"local": local, "between": between, "both": local + between}
-
-
-def table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Rows of Markdown, one of each program."""
-    yield (
-        "| slice | data x fsdp | each chip | state, GiB | rest, GiB | of | TFLOP | and again "
-        "| all-reduce, MB | all-gather, MB | reduce-scatter, MB | other, MB | ms on the chip "
-        "| ms between | one after another | of 8 chips' |"
-    )
-    yield "|---" * 16 + "|"
-    eight = {}
-    for line in lines:
-        times, chip = step_time(line), CHIPS[line["topology"].partition(":")[0]]
-        alike = (line["what"], line["frames"], line["topology"][:3], line["batch"])
-        eight.setdefault(alike, times["both"])
-        amounts: dict[str, float] = dict.fromkeys(_TOLD, 0.0)
-        for one in line["collectives"]:
-            amounts[one["kind"] if one["kind"] in _TOLD else "other"] += one["bytes"] / 1e6
-        mesh = " x ".join(str(n) for n in line["mesh"].values())
-        yield (
-            f"| {line['topology']} | {mesh} | {line['batch']} x {line['frames']} "
-            f"| {line['arguments'] / _GIB:.1f} | {line['temporary'] / _GIB:.1f} "
-            f"| {chip.capacity / _GIB:.0f} | {line['flops'] / 1e12:.1f} "
-            f"| {(line['work'] - line['flops']) / 1e12:.1f} | "
-            + " | ".join(f"{amount:,.0f}" for amount in amounts.values())
-            + f" | {1e3 * times['local']:.0f} | {1e3 * times['between']:.0f} "
-            f"| {times['local'] / times['both']:.0%} | {eight[alike] / times['both']:.0%} |"
-        )
-
-
-_TOLD = ("all-reduce", "all-gather", "reduce-scatter", "other")
+def _written(dump: Path) -> Path | None:
+    """The program with its memory laid out, once the compiler has written all of it."""
+    for path in dump.glob("*after_optimizations_after_buffer_assignment.txt"):
+        # The next thing that it writes.
+        if "jit_step" in path.name or "jit_run" in path.name:
+            before = path.stat().st_size
+            time.sleep(3)
+            return path if path.stat().st_size == before else None
+    return None
 
 
 def main(_: list[str]) -> None:
     """Compiles, or prints the table."""
     logging.set_verbosity(logging.WARNING)
+    if _DUMP.value:
+        compile_into(Path(_DUMP.value))
+        return
     if _TABLE.value:
         lines = Path(_TABLE.value).read_text().splitlines()
         print("\n".join(table([json.loads(line) for line in lines])))
@@ -307,7 +224,5 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    import sys
-
     config_file.add_default(sys.argv)
     app.run(main)

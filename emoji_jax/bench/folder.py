@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from emoji_jax import json_file
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture, read_image
 
@@ -130,7 +131,7 @@ def read(folder: Path) -> Bench:
     """
     path = folder / INDEX
     try:
-        told = json.loads(path.read_text())
+        told = json_file.read(path)
     except OSError:
         raise UserError(
             f"{folder} is no benchmark: it has no {INDEX}; `python -m emoji_jax.bench` makes one"

@@ -1,12 +1,12 @@
 """What a run is known by: files that are whole, settings that may not change, hashes."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from emoji_jax import json_file
 from emoji_jax.errors import UserError
 
 
@@ -32,7 +32,7 @@ def read(path: Path) -> dict[str, Any]:
       UserError: it can't be read, or holds something else.
     """
     try:
-        told = json.loads(path.read_text())
+        told = json_file.read(path)
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror}") from None
     except ValueError as error:

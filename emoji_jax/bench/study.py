@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from emoji_jax import json_file
 from emoji_jax.bench.folder import Clip, Pair
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
@@ -140,7 +141,7 @@ def _rank(answers: Sequence[Mapping[str, Any]], method: str, question: str) -> d
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        told = json.loads(file.read_text())
+        told = json_file.read(file)
         methods, places = told["methods"], list(range(1, len(told["methods"]) + 1))
         right = told["format"] == _FORMAT and isinstance(told["study"], str)
         right = right and isinstance(told["visit"], int)

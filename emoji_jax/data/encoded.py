@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float16, Int
 
+from emoji_jax import json_file
 from emoji_jax.data.clips import TEXTS, text
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
@@ -65,7 +66,7 @@ class EncodedConfig:
         """
         path = directory / _CONFIG
         try:
-            settings = json.loads(path.read_text())
+            settings = json_file.read(path)
             if settings.pop("format") != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}")
             return cls(**settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emoji_jax import json_file
 from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 
@@ -47,7 +48,7 @@ class Work:
 
     def _read(self) -> int:
         try:
-            state = json.loads(self._state.read_text())
+            state = json_file.read(self._state)
             theirs, done = state["identity"], int(state["done"])
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self._state} is damaged; start anew without --resume") from None

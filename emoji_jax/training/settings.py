@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from emoji_jax import checkpoint
+from emoji_jax import checkpoint, json_file
 from emoji_jax.config import build, choice
 from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
@@ -64,6 +64,8 @@ def check(config: Config) -> None:
         "data.synthetic_frames",
         "example.max_stride",
     )
+    if config.data.synthetic_clips > _HELD_OUT:
+        raise UserError(f"config.data.synthetic_clips is {config.data.synthetic_clips}; too many")
     at_least(0, config, "log.validate", "log.grids", "data.workers", "autoencoder.levels")
     if not 0 < config.example.zoom <= 1:
         raise UserError(f"config.example.zoom is {config.example.zoom}; expected over 0, up to 1")
@@ -92,7 +94,7 @@ def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text())
+        told = json_file.read(path)
         options = ml_collections.ConfigDict(_tuples(told["options"]))
         return options, checkpoint.parse_config(told["networks"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -203,8 +205,10 @@ def source(config: Config, cfg: EmojiConfig, split: str) -> Source:
       UserError: no such folder, or weights that don't belong to the sources.
     """
     data = config.data
-    weights = tuple(map(float, data.weights)) or (1.0,) * len(data.sources)
-    if not data.sources or len(weights) != len(data.sources) or min(weights) <= 0:
+    numbers = all(isinstance(weight, int | float) for weight in data.weights)
+    weights = tuple(data.weights) or (1.0,) * len(data.sources)
+    named = data.sources and all(isinstance(name, str) for name in data.sources)
+    if not (named and numbers and len(weights) == len(data.sources) and min(weights) > 0):
         raise UserError(
             f"data.sources is {data.sources} and data.weights {data.weights}; expected at least "
             "one source, and a positive weight for each or none at all"

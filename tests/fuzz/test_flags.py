@@ -60,6 +60,10 @@ def animate(found: dict) -> None:
         jax.random.key(found["seed"])
 
 
+def _is_name(source: object) -> bool:
+    return isinstance(source, str)
+
+
 def train(file: str) -> Callable[..., None]:
     """All that `emoji_jax.train` does before it makes networks."""
 
@@ -76,6 +80,8 @@ def train(file: str) -> Callable[..., None]:
         state.learning_rate(optimiser, config.train.steps)
         training.example(config, cfg)
         training.pipeline(config)
+        if set(config.data.sources) == {"synthetic"} or not all(map(_is_name, config.data.sources)):
+            training.source(config, cfg, "train")
         if (cfg.size, cfg.frames) != (emoji.PRESETS[config.model.preset]().size, 1):
             emoji.abstract(cfg)
 
