@@ -237,6 +237,8 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     # Steps between measurements on the validation split, and batches of each; 0: none.
     log.validate = 1000
     log.validation_batches = 8
+    # Steps of which a profile is written to profile/, after the first three; 0: none.
+    log.profile = 0
     # Steps between sample grids, and clips and frames of each; 0: none.
     log.grids = 5000
     log.grid_clips = 4

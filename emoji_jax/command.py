@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from emoji_jax import compiled
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
@@ -25,6 +26,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     def quietly(_: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
+        compiled.remember()
         main()
 
     try:

@@ -19,6 +19,8 @@ from emoji_jax.models.unet import Conditions
 from emoji_jax.plan import REMEMBERED, Plan
 from emoji_jax.plan import plan as make_plan
 
+# Tables of samplers have a multiple of so many rows.
+_STEPS = 64
 Rounding = Literal["nearest", "down"]
 Latents = Float[Array | np.ndarray, "F h w C"]
 # Noisy latents, the last two predictions of the clean ones, and what the UNet's lower resolutions
@@ -124,8 +126,10 @@ class Programs:
         plan = plan or make_plan(steps.t, guidance=guidance_scale != 1)
         pictures, x = self._spread(pictures), self._spread(noise)
         beside = None if given is None else self._spread(np.concatenate(given, -1))
-        table = (jnp.asarray(steps.t), jnp.asarray(steps.rows()))
-        choices = (jnp.asarray(plan.full), jnp.asarray(plan.weights))
+        table, choices = (
+            tuple(map(_padded, arrays))
+            for arrays in ((steps.t, steps.rows()), (plan.full, plan.weights))
+        )
         state: State = (x, (jnp.zeros_like(x),) * 2, ())
         depth, before = (plan.depth if plan.skips else None), None
         for guided, first, last in plan.spans():
@@ -207,6 +211,12 @@ class Programs:
         divides = len(batch) % self._mesh.size == 0
         spec = PartitionSpec(self._mesh.axis_names[0]) if divides else PartitionSpec()
         return jax.device_put(batch, NamedSharding(self._mesh, spec))
+
+
+def _padded(rows: np.ndarray) -> Array:
+    """A sampler's table with room for more steps: one program for any number of them."""
+    room = -len(rows) % _STEPS
+    return jnp.asarray(np.pad(rows, ((0, room), *((0, 0),) * (rows.ndim - 1))))
 
 
 def together(conditions: Sequence[Conditions]) -> Conditions:

@@ -28,6 +28,24 @@ def test_unknown_expressions_are_told_before_weights_are_read(tmp_path):
     assert "no built-in expression 'winkk'; expected one of" in done.stderr
 
 
+@pytest.mark.parametrize("first", ["", "import jax; "])
+def test_what_is_compiled_is_kept(tmp_path, monkeypatch, first):
+    """In the cache, unless it is told to be elsewhere or nowhere."""
+    program = (
+        f"{first}from emoji_jax import command\n"
+        "def main():\n    import jax; jax.jit(lambda x: x + 1)(1.0)\ncommand.run(main)"
+    )
+    monkeypatch.setenv("EMOJI_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    for place, told in (("cache/compiled", None), ("own", str(tmp_path / "own")), ("none", "")):
+        monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        if told is not None:
+            monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", told)
+        subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+        kept = [path for path in (tmp_path / place).rglob("*") if path.is_file()]
+        assert bool(kept) == (place != "none")
+
+
 def test_ctrl_c_is_no_mistake():
     program = (
         "from emoji_jax import command\ndef main(): raise KeyboardInterrupt\ncommand.run(main)"

@@ -222,6 +222,9 @@ class Run:
         return int(state.step)
 
     def _close(self) -> None:
+        if self.config.log.profile:
+            with contextlib.suppress(RuntimeError):  # it has ended, or never began
+                jax.profiler.stop_trace()
         self.iterator.close()  # or its workers complain
         self.log.close()
         self.checkpoints.close()
@@ -250,8 +253,11 @@ class Run:
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
         watchdog = distributed.Watchdog(self.config.mesh.patience if self.mesh.size > 1 else 0)
-        for number in range(int(state.step) + 1, train.steps + 1):
+        first = int(state.step) + 1
+        for number in range(first, train.steps + 1):
             watchdog.feed()
+            # The first ones compile.
+            self._profile(number - first - 3, state)
             batch = self._next_batch(number, state, unchecked)
             placed = sharding.place_batch(batch, self.mesh)
             speed = speed or Speed(self._flops(state, placed, key))
@@ -286,6 +292,16 @@ class Run:
                 break
         watchdog.stop()
         return state
+
+    def _profile(self, number: int, state: TrainState) -> None:
+        """Begins or ends a profile, if it is time to and one is wanted."""
+        wanted = self.config.log.profile
+        if wanted and number in (0, wanted):
+            jax.block_until_ready(state.step)
+            if number:
+                jax.profiler.stop_trace()
+            else:
+                jax.profiler.start_trace(str(self.workdir / "profile"))
 
     def _next_batch(self, number: int, state: TrainState, unchecked: Done | None) -> HostBatch:
         try:

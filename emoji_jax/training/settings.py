@@ -66,7 +66,9 @@ def check(config: Config) -> None:
     )
     if config.data.synthetic_clips > _HELD_OUT:
         raise UserError(f"config.data.synthetic_clips is {config.data.synthetic_clips}; too many")
-    at_least(0, config, "log.validate", "log.grids", "data.workers", "autoencoder.levels")
+    at_least(
+        0, config, "log.validate", "log.grids", "log.profile", "data.workers", "autoencoder.levels"
+    )
     if not 0 < config.example.zoom <= 1:
         raise UserError(f"config.example.zoom is {config.example.zoom}; expected over 0, up to 1")
     if len(config.size) not in (0, 2):

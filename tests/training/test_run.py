@@ -92,6 +92,15 @@ def test_logs_and_pictures(stage1):
     assert json.loads((stage1 / "config.json").read_text())["options"]["train"]["steps"] == 4
 
 
+@pytest.mark.parametrize("steps", [2, 50])
+def test_a_profile_of_some_steps(tmp_path, steps):
+    """Also where the run ends first."""
+    config = small.get_config("vae")
+    config.train.steps, config.log.profile = 6, steps
+    Run(config, tmp_path / "run").train()
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
 def test_warped_portraits_are_learnt_from_on_top_of_a_stage_without(stage1, tmp_path):
     config = small.get_config("stage1")
     config.start, config.model.warped = (str(stage1),), True

@@ -1,0 +1,36 @@
+"""Compiled programs are kept for the next run."""
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+from emoji_jax import assets
+
+
+def remember() -> None:
+    """Has JAX keep what it compiles in the cache, unless `JAX_COMPILATION_CACHE_DIR` says where.
+
+    An entry is found by the program, the options and the versions that it was compiled with, so
+    that none can be stale. Empty, the variable switches this off.
+    """
+    place = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder()))
+    least = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    if not place or "jax" not in sys.modules:
+        return  # which reads the variables when it is imported
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", place)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
+
+
+def folder() -> Path:
+    """In the cache of outside files, one for each kind of processor: home folders are shared."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    kind = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    told = f"{platform.machine()} {platform.processor()} {kind}"
+    return assets.cache() / "compiled" / hashlib.sha256(told.encode()).hexdigest()[:8]
