@@ -48,6 +48,8 @@ _OUT = flags.DEFINE_string("out", None, "File that a line of JSON is added to.")
 _TABLE = flags.DEFINE_string("table", None, "File of such lines, to print as tables.")
 _DUMP = flags.DEFINE_string("dump", None, "Folder of a compiler's notes: for this script itself.")
 _CONFIG = config_file.flag("stage1.py")
+# How the name of the last file that is waited for ends.
+_LAST = "_after_buffer_assignment.txt"
 
 
 def slice_devices(topology: str) -> list[jax.Device]:
@@ -64,6 +66,8 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as workdir:
         run = Run(config, Path(workdir), devices)
     train, state = run.config.train, run.shapes()
+    if train.accumulate > 1:
+        raise SystemExit("train.accumulate is a loop, and collectives in loops are counted once")
     update = step.make(
         run.objective, run.optimiser, run.mesh, steps=train.steps, accumulate=train.accumulate
     )
@@ -181,7 +185,7 @@ def compiled(topology: str) -> dict[str, Any]:
         if not (found := _written(dump)):
             raise SystemExit(f"the compiler ended with exit code {compiler.returncode}")
         told = json.loads((dump / "told.json").read_text())
-        report = next(dump.glob("*memory-usage-report.txt")).read_text()
+        report = found.with_name(found.name.replace(_LAST, "-memory-usage-report.txt")).read_text()
         program = found.read_text()
     return {
         "what": _WHAT.value,
@@ -197,7 +201,7 @@ def compiled(topology: str) -> dict[str, Any]:
 
 def _written(dump: Path) -> Path | None:
     """The program with its memory laid out, once the compiler has written all of it."""
-    for path in dump.glob("*after_optimizations_after_buffer_assignment.txt"):
+    for path in dump.glob(f"*after_optimizations{_LAST}"):
         # The next thing that it writes.
         if "jit_step" in path.name or "jit_run" in path.name:
             before = path.stat().st_size

@@ -15,14 +15,12 @@ class Chip:
 
     Attributes:
       peak: of matrix products.
-      memory: bandwidth of its own memory.
-      capacity: bytes of that.
+      capacity: bytes of its memory.
       link: bandwidth into it along one axis of the torus, if that is a ring.
       ring: shortest axis that is one; shorter ones are lines, of half the bandwidth.
     """
 
     peak: float
-    memory: float
     capacity: float
     link: float
     ring: int
@@ -30,9 +28,9 @@ class Chip:
 
 # From "How to Scale Your Model" (jax-ml.github.io/scaling-book), table of TPU specifications.
 CHIPS = {
-    "v5e": Chip(197e12, 8.1e11, 16 * _GIB, 9e10, 16),
-    "v5p": Chip(459e12, 2.8e12, 95 * _GIB, 1.8e11, 4),
-    "v6e": Chip(918e12, 1.6e12, 32 * _GIB, 1.8e11, 16),
+    "v5e": Chip(197e12, 16 * _GIB, 9e10, 16),
+    "v5p": Chip(459e12, 95 * _GIB, 1.8e11, 4),
+    "v6e": Chip(918e12, 32 * _GIB, 1.8e11, 16),
 }
 # Part of the peak that is reached, and seconds to the next chip: assumed.
 _REACHED, _HOP = 0.5, 1e-6
@@ -41,7 +39,7 @@ _TOLD = ("all-reduce", "all-gather", "reduce-scatter", "other")
 _SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4}
 _COLLECTIVE = re.compile(
     r"= (?P<shape>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute|ragged-all-to-all)(-start)?\("
+    r"collective-permute|ragged-all-to-all)(?P<begun>-start)?\("
 )
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _GROUPS = re.compile(r"replica_groups=(?:\[(\d+),(\d+)\]|\{\{([\d,]+)\})")
@@ -75,16 +73,17 @@ def collectives(program: str, devices: int) -> Iterator[Collective]:
         part = devices
         if groups:
             part = int(groups[2]) if groups[2] else len(groups[3].split(","))
-        # One that is begun here names what goes in and what comes out.
-        whole = max(sizes) if found[3] else sum(sizes)
+        # Most that are only begun here name what goes in, then what comes out.
+        both = found["begun"] and kind != "all-reduce"
+        whole = sum(sizes[len(sizes) // 2 :]) if both else sum(sizes)
         yield Collective(kind, whole * (part if kind == "reduce-scatter" else 1), part)
 
 
 def exchange(found: Sequence[Mapping[str, Any]], topology: str) -> float:
     """Seconds that collectives take one after another, each at the bandwidth of its links.
 
-    Of a group of all chips every axis of the torus carries a part; of a smaller one a single axis.
-    What is summed is first scattered, then gathered.
+    Of a group of all chips every axis of the torus carries a part; a smaller one is taken to lie
+    along one axis that it fills. What is summed is first scattered, then gathered.
     """
     kind, _, shape = topology.partition(":")
     chip, axes = CHIPS[kind], [n for n in map(int, shape.split("x")) if n > 1]
@@ -121,7 +120,8 @@ def table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for line in lines:
         times, chip = step_time(line), CHIPS[line["topology"].partition(":")[0]]
         alike = (line["what"], line["frames"], line["topology"][:3], line["batch"])
-        eight.setdefault(alike, times["both"])
+        if line["devices"] == 8:
+            eight.setdefault(alike, times["both"])
         amounts: dict[str, float] = dict.fromkeys(_TOLD, 0.0)
         for one in line["collectives"]:
             amounts[one["kind"] if one["kind"] in _TOLD else "other"] += one["bytes"] / 1e6
@@ -133,5 +133,9 @@ def table(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"| {(line['work'] - line['flops']) / 1e12:.1f} | "
             + " | ".join(f"{amount:,.0f}" for amount in amounts.values())
             + f" | {1e3 * times['local']:.0f} | {1e3 * times['between']:.0f} "
-            f"| {times['local'] / times['both']:.0%} | {eight[alike] / times['both']:.0%} |"
+            f"| {times['local'] / times['both']:.0%} | {_part(eight.get(alike), times['both'])} |"
         )
+
+
+def _part(eight: float | None, seconds: float) -> str:
+    return f"{eight / seconds:.0%}" if eight else ""

@@ -221,7 +221,7 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     config.mesh = mesh = ml_collections.ConfigDict()
     # Devices that divide the parameters between them; the batch is divided by all devices.
     mesh.fsdp = 1
-    # Seconds that a step on several devices may take, compilation and validation included,
+    # Seconds that a step on several devices, its compilation or a validation may take
     # before it is taken to hang: stacks are printed and the process ends. 0: for ever.
     mesh.patience = 3600.0
 

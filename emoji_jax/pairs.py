@@ -145,6 +145,8 @@ def _value(name: str, text: str, before: Any) -> Any:
     if isinstance(before, str):
         return text
     try:
+        if isinstance(before, tuple):
+            return tuple(float(part) for part in text.strip("()").split(","))
         # Options that are unset are numbers, all of them.
         whole = isinstance(before, int) or (before is None and text.lstrip("-").isdecimal())
         return int(text) if whole else float(text)

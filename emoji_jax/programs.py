@@ -167,7 +167,8 @@ class Programs:
             ),
             self.parameters,
         )[1]
-        return (jnp.zeros(of.shape, of.dtype),) * REMEMBERED
+        # Where what takes its place will be: placed elsewhere, it would be a program of its own.
+        return (self._spread(jnp.zeros(of.shape, of.dtype)),) * REMEMBERED
 
     def predict(
         self,

@@ -16,13 +16,14 @@ dry=
 count=$1
 shift
 
+IFS=, read -ra gpus <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s, 0 $((count - 1)))}"
 # A mistake (2) is not repeated; what was lost is, but not for ever.
 for attempt in {1..100}; do
   port=$((20000 + RANDOM % 20000))
   pids=()
   for ((i = 0; i < count; i++)); do
     own=(env)
-    command -v nvidia-smi >/dev/null && own=(env "CUDA_VISIBLE_DEVICES=$i")
+    command -v nvidia-smi >/dev/null && own=(env "CUDA_VISIBLE_DEVICES=${gpus[i]:?fewer GPUs than processes}")
     $dry "${own[@]}" python -m emoji_jax.train "$@" --stopped_code=75 \
       --coordinator="127.0.0.1:$port" --processes="$count" --process="$i" &
     pids+=($!)

@@ -8,14 +8,15 @@
 #   launch/tpu_vm.sh [--dry-run] stop    NAME ZONE               # saves, and ends the training
 #   launch/tpu_vm.sh [--dry-run] delete  NAME ZONE
 #
-# Data and workdir are in the bucket: --workdir=bucket/runs/stage1. TPU_RUNTIME names the software of
+# Data and workdir are in the bucket: --workdir=bucket/runs/stage1. It must have hierarchical namespace,
+# by which a checkpoint gets its name in one step. End keep before stop, or it begins anew. TPU_RUNTIME names the software of
 # the machines, by default what the type needs.
 set -uo pipefail
 
 dry=
 [[ ${1:-} == --dry-run ]] && dry=1 && shift
 usage() {
-  sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
   exit 2
 }
 [[ $# -ge 3 ]] || usage
@@ -64,14 +65,22 @@ await() { # until the machines are there
 install() { # BUCKET
   local packed
   packed=$(mktemp -d)
-  tar -C "$here" --exclude=.git --exclude=shared -czf "$packed/emoji_jax.tar.gz" .
+  tar -C "$here" --exclude=.git --exclude=.venv --exclude=shared -czf "$packed/emoji_jax.tar.gz" .
   cloud compute tpus tpu-vm scp "$packed/emoji_jax.tar.gz" "$name:" --zone="$zone" --worker=all
   rm -r "$packed"
   everywhere "set -e
     mkdir -p emoji_jax bucket && tar -C emoji_jax -xzf emoji_jax.tar.gz
-    command -v gcsfuse || (sudo apt-get -qq update && sudo apt-get -qq install -y gcsfuse)
+    command -v gcsfuse || {
+      source=/etc/apt/sources.list.d/gcsfuse.list key=/usr/share/keyrings/cloud.google.asc
+      curl -fsS https://packages.cloud.google.com/apt/doc/apt-key.gpg | sudo tee \$key >/dev/null
+      echo \"deb [signed-by=\$key] https://packages.cloud.google.com/apt gcsfuse-\$(lsb_release -cs) main\" |
+        sudo tee \$source
+      sudo apt-get -qq update && sudo apt-get -qq install -y gcsfuse
+    }
     mountpoint -q bucket || gcsfuse --implicit-dirs $(printf %q "$1") bucket
-    python3 -m venv env && env/bin/pip install -q './emoji_jax[tpu,train]'"
+    python3 -m pip install -q --user uv
+    python3 -m uv venv -q --python 3.12 env
+    python3 -m uv pip install -q --python env './emoji_jax[tpu,train]'"
 }
 
 run() { # OPTION...: of all workers' exit codes the command's is one
@@ -83,14 +92,19 @@ delete() {
 }
 
 keep() { # TYPE BUCKET OPTION...
-  local type=$1 bucket=$2 code
+  local type=$1 bucket=$2 code failed=0
   shift 2
+  trap 'echo "what was created costs: launch/tpu_vm.sh delete $name $zone" >&2; exit 130' INT TERM
   while :; do
+    SECONDS=0
     create "$type" && await && install "$bucket" && run "$@"
     code=$?
     delete
     # 0 is done, 2 a mistake that would be made again.
     [[ $dry || $code -eq 0 || $code -eq 2 ]] && return "$code"
+    # What fails within minutes is not repeated for ever: machines cost.
+    ((SECONDS < 900 ? ++failed : (failed = 0)))
+    ((failed < 3)) || return "$code"
     echo "exit code $code; again" >&2
     sleep 60
   done

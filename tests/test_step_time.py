@@ -11,6 +11,7 @@ PROGRAM = """
   %ag = bf16[64,2]{1,0} all-gather(%c), replica_groups=[4,2]<=[8], dimensions={0}
   %rs = f32[16]{0} reduce-scatter(%d), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
   %start = (f32[10]{0}, f32[20]{0}) all-gather-start(%e), replica_groups=[4,2]<=[8]
+  %sum = (f32[10]{0}, f32[20]{0}) all-reduce-start(%e, %f), replica_groups=[1,8]<=[8]
   %done = f32[20]{0} all-gather-done(%start)
   %fusion = f32[4]{0} fusion(%all-reduce.1), kind=kLoop, calls=%all-reduce-of-names
 """
@@ -22,6 +23,7 @@ def test_collectives_of_a_program():
         Collective("all-gather", 64 * 2 * 2, 2),
         Collective("reduce-scatter", 4 * 16 * 4, 4),
         Collective("all-gather", 20 * 4, 2),
+        Collective("all-reduce", 30 * 4, 8),
     ]
 
 
@@ -39,6 +41,7 @@ def test_what_is_summed_goes_round_twice():
 def test_step_time_and_its_table():
     line = {
         **{"what": "train", "topology": "v5p:2x2x2", "mesh": {"data": 8, "fsdp": 1}, "batch": 4},
+        "devices": 8,
         **{"frames": 1, "work": 459e12, "flops": 300e12, "state": 2**30, "memory": 3 * 2**30},
         "collectives": [{"kind": "all-reduce", "bytes": 10**9, "devices": 8}],
     }

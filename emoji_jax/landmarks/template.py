@@ -30,7 +30,7 @@ ARRAYS = (
 
 # A file may become so many times its size, or so many bytes (25 minutes of video). Real faces never
 # hold quite still, and become less than twice.
-_TIMES, _BYTES = 100, 2**29
+_TIMES, _BYTES = 4, 2**29
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -69,7 +69,8 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     interval = sampler.guidance_interval
-    if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
+    numbers = len(interval) == 2 and all(isinstance(x, int | float) for x in interval)
+    if not numbers or not 0 <= interval[0] <= interval[1] <= 1:
         raise UserError(
             f"sampler.guidance_interval is {interval}; expected two numbers from 0 to 1, in order"
         )

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,14 @@ import orbax.checkpoint as ocp
 from jaxtyping import Array
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from emoji_jax import json_file
 from emoji_jax.errors import UserError
 from emoji_jax.training.state import Parameters, TrainState
 
+# That a step has not been validated is no cause for a warning.
+logging.getLogger("absl").addFilter(lambda record: "tracked_metric" not in str(record.msg))
+# That a checkpoint may take to be written.
+_SECONDS = 3600
 # Of free space over the size of what is saved, for indices and the input's state.
 _MARGIN = 1.1
 
@@ -53,11 +59,18 @@ class RunCheckpoints:
                 ),
             ]
         )
+        _leave_out_damaged_metrics(workdir / "checkpoints")
         self._frozen = workdir.absolute() / "frozen"
         self._manager = ocp.CheckpointManager(
             workdir.absolute() / "checkpoints",
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policy, enable_async_checkpointing=True, create=True
+                preservation_policy=policy,
+                # Without it, Orbax forgets the metrics that the policy goes by.
+                best_fn=_loss,
+                best_mode="min",
+                enable_async_checkpointing=True,
+                async_options=ocp.AsyncOptions(timeout_secs=_SECONDS),
+                create=True,
             ),
         )
         self._directory, self._damaged = workdir / "checkpoints", workdir / "damaged"
@@ -130,17 +143,11 @@ class RunCheckpoints:
     def _restore_frozen(self, like: Parameters, expected: list[int] | None) -> Parameters:
         if not like:
             return like
-        try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                frozen = checkpointer.restore(self._frozen, _shapes(dict(like)))
-            if expected and expected != sums(frozen):
-                raise ValueError("its numbers are not those that were saved")
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            raise UserError(
-                f"{self._frozen}, what is not trained, is damaged or of another configuration: "
-                f"{reason}; a run that starts from the same weights writes it again"
-            ) from None
+        told = f"{self._frozen}, what is not trained, is damaged or of another configuration"
+        with _reading(told, UserError), ocp.StandardCheckpointer() as checkpointer:
+            frozen = checkpointer.restore(self._frozen, _shapes(dict(like)))
+        if expected and expected != self._sums(frozen):
+            raise UserError(f"{told}: its numbers are not those that were saved")
         return frozen
 
     def follows(self, step: int) -> bool:
@@ -160,6 +167,8 @@ class RunCheckpoints:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
+        if isinstance(error, TimeoutError):  # storage that is slow: nobody's mistake
+            raise error
         steps = self.steps()
         kept = f"the last good checkpoint is step {steps[-1]}" if steps else "there is none yet"
         reason = str(error).splitlines()[0][:200]
@@ -175,29 +184,41 @@ class RunCheckpoints:
           iterator: Grain's, which is set back.
 
         Raises:
-          UserError: there is none that is whole.
+          UserError: there is none that is whole; all stay where they are.
           RuntimeError: one was put aside, and of several processes all must begin anew.
         """
-        while True:
-            step = self.steps()[-1]
+        damaged: list[DamagedError] = []
+        steps = self.steps()[::-1]
+        for step in steps:
             try:
-                return self.restore(like, iterator if self.follows(step) else None, step)
+                state = self.restore(like, iterator if self.follows(step) else None, step)
             except DamagedError as error:
-                if len(self.steps()) == 1:
-                    raise
-                before = self.steps()[-2]
-                told = f"{error}; it is put into {self._damaged}, going on from step {before}"
-                print(told, file=sys.stderr)
-                self._put_aside(step)
+                damaged.append(error)
+                # Several can't try together: some may find whole what others don't.
+                if jax.process_count() > 1 and len(steps) > 1 and not self._damaged.exists():
+                    self._put_aside(step, error)
+                    raise RuntimeError("all begin anew with the checkpoint before") from None
+                if jax.process_count() > 1:
+                    raise  # a second one in a row is no accident
+                continue
+            for error, other in zip(damaged, steps, strict=False):
+                self._put_aside(other, error)
+            if damaged:
+                self._manager.reload()
+            return state
+        raise damaged[0]
 
-    def _put_aside(self, step: int) -> None:
-        self._damaged.mkdir(exist_ok=True)
-        place = tempfile.mkdtemp(prefix=f"{step}-", dir=self._damaged)
-        with contextlib.suppress(FileNotFoundError):  # another process did it
-            (self._directory / str(step)).rename(place)
-        if jax.process_count() > 1:
-            raise RuntimeError(f"step {step} was damaged; the same command goes on from before it")
-        self._manager.reload()
+    def _put_aside(self, step: int, error: DamagedError) -> None:
+        try:
+            self._damaged.mkdir(exist_ok=True)
+            place = Path(tempfile.mkdtemp(prefix=f"{step}-", dir=self._damaged))
+            try:
+                (self._directory / str(step)).rename(place)
+            except FileNotFoundError:  # another process did it
+                place.rmdir()
+        except OSError as reason:
+            raise UserError(f"{error}; it can't be put aside: {reason.strerror}") from None
+        print(f"{error}; it is put into {self._damaged}", file=sys.stderr)
 
     def restore(self, like: TrainState, iterator: Any, step: int | None = None) -> TrainState:
         """The newest checkpoint, or that of a step; also sets the iterator back.
@@ -222,18 +243,12 @@ class RunCheckpoints:
             import grain
 
             parts["data"] = grain.checkpoint.CheckpointRestore(iterator)
-        try:
+        told = f"{self._directory}: step {step} is damaged or of another configuration"
+        with _reading(told, DamagedError):
             restored = self._manager.restore(step, args=ocp.args.Composite(**parts))
-            expected = restored.get("sums") or {}
-            if expected and expected["state"] != sums(restored["state"]):
-                raise ValueError("its numbers are not those that were saved")
-        except PermissionError as error:
-            raise UserError(f"{error.filename} can't be read: {error.strerror}") from None
-        except Exception as error:  # whatever readers and decoders of damaged files raise
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            raise DamagedError(
-                f"{self._directory}: step {step} is damaged or of another configuration: {reason}"
-            ) from None
+        expected = restored.get("sums") or {}
+        if expected and expected["state"] != sums(restored["state"]):
+            raise DamagedError(f"{told}: its numbers are not those that were saved")
         frozen = self._restore_frozen(like.frozen, expected.get("frozen"))
         return dataclasses.replace(like, frozen=frozen, **restored["state"])
 
@@ -244,6 +259,23 @@ class RunCheckpoints:
     def close(self) -> None:
         """Waits, then lets go of the files."""
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _reading(told: str, kind: type[UserError]) -> Iterator[None]:
+    """Tells what readers and decoders of damaged files raise, whatever it is, as that error.
+
+    What the devices or other processes have failed at says nothing about a file.
+    """
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except PermissionError as error:
+        raise UserError(f"{error.filename} can't be read: {error.strerror}") from None
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise kind(f"{told}: {reason}") from None
 
 
 def sums(tree: Any) -> list[int]:
@@ -264,6 +296,17 @@ def _sum(x: Array) -> Array:
         place = place * jnp.uint32(size) + along
     # Times an odd number, no changed bit vanishes.
     return (bits * (2 * place + 1)).sum(dtype=jnp.uint32)
+
+
+def _leave_out_damaged_metrics(directory: Path) -> None:
+    """So that nothing but the choice of the best one suffers: Orbax reads them all at once."""
+    for path in directory.glob("*/metrics/metrics"):
+        try:
+            _loss(json_file.read(path))
+        except (OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError):
+                path.parent.rename(path.parent.with_name("metrics.damaged"))
+            print(f"{path} is damaged, and left out", file=sys.stderr)
 
 
 def _loss(metrics: Mapping[str, float]) -> float:

@@ -203,11 +203,15 @@ class Run:
         before = signal.getsignal(signal.SIGTERM)
         if jax.process_count() == 1:  # several processes agree on when to stop
             signal.signal(signal.SIGTERM, self._on_signal)
+        patience = self.config.mesh.patience if self.mesh.size > 1 else 0
+        self._watchdog = distributed.Watchdog(patience)
+        self._watchdog.feed()
         try:
             state = self.state()
             self.log = Log(self.workdir, int(state.step))
             state = self._steps(state)
             self.checkpoints.wait()
+            self._watchdog.feed()
             if int(state.step) >= self.config.train.steps:
                 export.write(self.workdir / checkpoint.WEIGHTS, self.finished(state), state.best)
         except BaseException:
@@ -218,6 +222,7 @@ class Run:
         else:
             self._close()
         finally:
+            self._watchdog.stop()
             signal.signal(signal.SIGTERM, before)
         return int(state.step)
 
@@ -252,10 +257,9 @@ class Run:
         key = jax.random.key(self.config.seed)
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
-        watchdog = distributed.Watchdog(self.config.mesh.patience if self.mesh.size > 1 else 0)
         first = int(state.step) + 1
         for number in range(first, train.steps + 1):
-            watchdog.feed()
+            self._watchdog.feed()
             # The first ones compile.
             self._profile(number - first - 3, state)
             batch = self._next_batch(number, state, unchecked)
@@ -275,6 +279,7 @@ class Run:
             tell = number % every.every == 0
             if tell or save or draw:
                 self._check(unchecked)
+                self._watchdog.feed()
             if tell:
                 told = {**_numbers(metrics), "lr": float(rate(number - 1)), **speed(number)}
             if validate:
@@ -290,7 +295,6 @@ class Run:
                 speed.skip(number)
             if stop:
                 break
-        watchdog.stop()
         return state
 
     def _profile(self, number: int, state: TrainState) -> None:

@@ -1,4 +1,8 @@
-"""A clock that is set back and forth decides nothing."""
+"""A clock that is set back and forth by minutes decides nothing.
+
+Hours at once may be taken for the end of a timeout, of Orbax or of a collective, and end a run,
+which is then begun anew.
+"""
 
 import itertools
 import shutil
@@ -35,7 +39,7 @@ def test_it_jumps(jumping):
     before = ["env", f"LD_PRELOAD={jumping}", sys.executable, "-c", script]
     times = [float(x) for x in run(before).stdout.split()]
     later = [b - a for a, b in itertools.pairwise(times)]
-    assert min(later) < -3600 and max(later) > 3600
+    assert min(later) < -60 and max(later) > 60
 
 
 def test_training_and_sampling(jumping, tmp_path):

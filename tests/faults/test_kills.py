@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,19 +34,19 @@ def end_at(command: Sequence[str], seconds: float, *, all: bool) -> bool:
 
     A command that ended by itself did so without a mistake.
     """
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, start_new_session=True, text=True, **quiet
-    ) as run:
+    said = tempfile.TemporaryFile("w+")
+    options = {"cwd": ROOT, "env": environment, "stdout": subprocess.DEVNULL, "stderr": said}
+    with said, subprocess.Popen(command, start_new_session=True, **options) as run:
         try:
             run.wait(seconds)
         except subprocess.TimeoutExpired:
             if all:
                 os.killpg(run.pid, signal.SIGKILL)
             run.kill()
-        said = run.stderr.read() if run.returncode is not None else ""
-    assert run.returncode in (0, -signal.SIGKILL), said
+            run.wait()
+        said.seek(0)
+        assert run.returncode in (0, -signal.SIGKILL), said.read()
     return run.returncode != 0
 
 

@@ -6,6 +6,7 @@ import math
 import shutil
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,6 +48,9 @@ def test_the_newest_and_the_best_stay(tmp_path, bad):
     assert checkpoints.steps() == [2, 6, 7]
     restored = checkpoints.restore(state(0), None, 2)
     assert int(restored.step) == 2 and float(restored.trained["unet.a"][0]) == 2.0
+    checkpoints.close()
+    again = saved(tmp_path, {8: None, 9: 0.2})  # what was measured before is remembered
+    assert again.steps() == [2, 8, 9]
 
 
 def test_frozen_parameters_are_those_of_the_run(tmp_path):
@@ -88,23 +92,24 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
 
 @pytest.mark.parametrize("how", ["cut", "emptied", "changed"])
 def test_any_damage_is_noticed_and_the_one_before_is_taken(tmp_path, capsys, how):
-    """Every file of the numbers' in turn, a single bit of it where it is only changed."""
-    saved(tmp_path / "whole", {1: None, 2: None}).close()
-    count = len(files(tmp_path / "whole" / "checkpoints" / "2" / "state"))
+    """Every file in turn, a single bit of it where it is only changed."""
+    saved(tmp_path / "whole", {1: 0.5, 2: 0.4}).close()
+    count = len(files(tmp_path / "whole" / "checkpoints" / "2"))
     noticed = 0
     for number in range(count):
         run = tmp_path / f"{number}"
         shutil.copytree(tmp_path / "whole", run)
-        damaged = files(run / "checkpoints" / "2" / "state")[number]
+        damaged = files(run / "checkpoints" / "2")[number]
         change(damaged, how)
         checkpoints = RunCheckpoints(run, 2)
         found = checkpoints.newest(state(0), None)
         values = np.asarray(found.trained["unet.a"])
         # Names that only tools for people read may change; numbers may not.
         np.testing.assert_array_equal(values, np.full(3, float(found.step)))
+        said = capsys.readouterr().err
         if int(found.step) == 1:
             noticed += 1
-            assert "step 2 is damaged" in capsys.readouterr().err
+            assert "step 2 is damaged" in said
             assert checkpoints.steps() == [1]
             assert [path.name[:2] for path in (run / "damaged").iterdir()] == ["2-"]
             checkpoints.save(state(2, 2.0), None, None)
@@ -126,6 +131,33 @@ def test_other_numbers_are_noticed(tmp_path, capsys):
     shutil.copytree(tmp_path / "other" / "checkpoints" / "3" / "state", numbers)
     assert int(RunCheckpoints(tmp_path, 2).newest(state(0), None).step) == 1
     assert "its numbers are not those that were saved" in capsys.readouterr().err
+
+
+def test_what_all_fail_at_moves_none(tmp_path, monkeypatch):
+    """A disk that is gone for a moment, another version of a library."""
+    saved(tmp_path, {1: None, 2: None}).close()
+    checkpoints = RunCheckpoints(tmp_path, 2)
+
+    def fail(*_, **__):
+        raise ValueError("no route to host")
+
+    monkeypatch.setattr(checkpoints._manager, "restore", fail)
+    with pytest.raises(UserError, match=r"step 2 is damaged .*: no route to host"):
+        checkpoints.newest(state(0), None)
+    assert checkpoints.steps() == [1, 2] and not (tmp_path / "damaged").exists()
+
+
+def test_what_devices_fail_at_is_no_damage(tmp_path, monkeypatch):
+    saved(tmp_path, {1: None, 2: None}).close()
+    checkpoints = RunCheckpoints(tmp_path, 2)
+
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+    monkeypatch.setattr(checkpoints._manager, "restore", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError):
+        checkpoints.newest(state(0), None)
+    assert checkpoints.steps() == [1, 2]
 
 
 def test_the_only_checkpoint_stays_where_it_is(tmp_path):
