@@ -131,6 +131,7 @@ def sampled_clip(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), tree
     )
     programs, clips = Programs(cfg, graph, shapes), _BATCH.value * len(devices)
+    programs._mesh = mesh  # not given at once: there are no parameters to place
     (h, w), pixels = cfg.size, cfg.clip.image_size
     f32, latent = jnp.float32, (h // cfg.vae.factor, w // cfg.vae.factor)
     of = jax.ShapeDtypeStruct

@@ -55,23 +55,51 @@ class Programs:
 
         self._merged = functools.partial(nnx.merge, graph)
 
-        def program(function: Callable) -> Callable:
+        def program(function: Callable, divided: int = 0) -> Callable:
+            """`divided`: how many of the first arguments have a row for each clip (or frame)."""
+
             def run(parameters: nnx.State, *args: Any, **static: Any) -> Any:
-                model: Emoji = nnx.merge(graph, parameters)
-                # Left alone, accelerators shorten fp32 numbers in matrix products.
-                exact = not hasattr(model, "unet") or model.unet.compute.dtype == jnp.float32
-                with jax.default_matmul_precision("highest" if exact else "default"):
-                    return function(model, *args, **static)
+                def alone(parameters: nnx.State, *args: Any) -> Any:
+                    model: Emoji = nnx.merge(graph, parameters)
+                    # Left alone, accelerators shorten fp32 numbers in matrix products.
+                    exact = not hasattr(model, "unet") or model.unet.compute.dtype == jnp.float32
+                    with jax.default_matmul_precision("highest" if exact else "default"):
+                        return function(model, *args, **static)
+
+                return self._everywhere(alone, divided, args)(parameters, *args)
 
             return jax.jit(run, static_argnames=("guided", "rounding", "depth"))
 
         self._encode = program(_encode)
         self._condition = program(_condition)
-        self._reconstruct = program(_reconstruct)
-        self._features = program(_features)
-        self._clips = program(_denoise_clips)
-        self._predict = program(_predict_windows)
-        self._decode = program(_decode)
+        self._reconstruct = program(_reconstruct, 1)
+        self._features = program(_features, 2)
+        self._clips = program(_denoise_clips, 3)
+        self._predict = program(_predict_windows, 3)
+        self._decode = program(_decode, 1)
+
+    def _everywhere(self, alone: Callable, divided: int, args: Sequence[Any]) -> Callable:
+        """A program that every device runs on its own rows, if they can be divided.
+
+        No clip needs another one. Left to the compiler, guidance, which puts two batches one after
+        the other, would move most of what there is between devices at every step
+        (docs/scaling.md).
+        """
+        rows = [len(x) for x in jax.tree.leaves(args[:divided])]
+        if self.devices == 1 or not rows or max(rows) % self.devices:
+            return alone
+        assert self._mesh is not None
+        mine, alike = PartitionSpec(self._mesh.axis_names[0]), PartitionSpec()
+
+        def place(number: int, arg: Any) -> Any:
+            # What belongs to one portrait is the same for all.
+            spread = lambda x: mine if number < divided and len(x) > 1 else alike  # noqa: E731
+            return jax.tree.map(lambda x: spread(x) if jnp.ndim(x) else alike, arg)
+
+        places = tuple(place(number, arg) for number, arg in enumerate(args))
+        return jax.shard_map(
+            alone, mesh=self._mesh, in_specs=(alike, *places), out_specs=mine, check_vma=False
+        )
 
     def encode(
         self,
@@ -331,11 +359,11 @@ def _decode(model: Emoji | Encoders, latents: Array, *, rounding: Rounding) -> t
     decoded = model.vae.decode(latents)
     pictures = jnp.clip(decoded / 2 + 0.5, 0, 1) * 255
     pictures = jnp.round(pictures) if rounding == "nearest" else pictures
-    return pictures.astype(jnp.uint8), jnp.isfinite(decoded).all()
+    return pictures.astype(jnp.uint8), jnp.isfinite(decoded).all()[None]
 
 
 def _numbers(frames: Array, finite: Array) -> np.ndarray:
-    if not finite:
+    if not np.asarray(finite).all():
         raise UserError(
             "the networks give no numbers (NaN): the weights are damaged, or too large for "
             "dtype=float16; expected bfloat16 or float32"
