@@ -69,10 +69,10 @@ def main() -> None:
             best = frames if best is None else best
             row = {"seconds": seconds, "change": float(l1(frames, best).mean())}
             rows[name].append(row | measurement.measure(task, frames))
+        told = {name: summary(some) for name, some in rows.items()}
+        (args.out / "modes.json").write_text(json.dumps(told, indent=1) + "\n")
         print(f"{number + 1} of {len(pairs)} pairs", flush=True)
     measurement.close()
-    told = {name: summary(some) for name, some in rows.items()}
-    (args.out / "modes.json").write_text(json.dumps(told, indent=1) + "\n")
     print("\n".join(table(told)))
     plot(told).save(args.out / "modes.png")
 
