@@ -39,7 +39,8 @@ def _equation(equation: Any) -> float:
     inner = [_of(jaxpr) for jaxpr in _inside(parameters)]
     if operation == "cond":
         return max(inner)
-    return float(parameters["length"] if operation == "scan" else 1) * sum(inner)
+    times = {"scan": lambda: parameters["length"], "shard_map": lambda: parameters["mesh"].size}
+    return float(times.get(operation, lambda: 1)()) * sum(inner)
 
 
 def _inside(parameters: dict[str, Any]) -> Iterator[Jaxpr]:

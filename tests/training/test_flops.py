@@ -21,6 +21,19 @@ def test_loops_count_in_full():
     assert flops.count(jax.jit(jax.checkpoint(jnp.matmul)), A, B) == PRODUCT
 
 
+def test_all_devices_of_a_shared_program_count():
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = jax.sharding.AbstractMesh((4,), ("data",))
+    spec = jax.sharding.PartitionSpec("data")
+    for where, times in ((mesh, 1), (everywhere, 4)):
+        product = jax.shard_map(
+            lambda x: x @ x.T, mesh=where, in_specs=spec, out_specs=spec, check_vma=False
+        )
+        rows = 3 * times  # of all devices together
+        found = flops.count(product, jax.ShapeDtypeStruct((rows, 5), jnp.float32))
+        assert found == times * 2 * 3 * 3 * 5
+
+
 def test_the_dearer_branch_counts():
     def either(a, b):
         return jax.lax.cond(a[0, 0, 0] > 0, lambda: a @ b, lambda: a[..., :1] @ b[:, :1])
