@@ -32,6 +32,9 @@ def start(
     environment = os.environ | {
         "PYTHONPATH": os.getcwd(),
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES // count}",
+        # Of several processes only the first keeps what it compiles, would be ready long before the
+        # others the next time, and Gloo waits for them no longer than 30 s.
+        "JAX_ENABLE_COMPILATION_CACHE": "false" if count > 1 else "true",
     }
     return [
         subprocess.Popen(

@@ -22,10 +22,9 @@ def test_loops_count_in_full():
 
 
 def test_all_devices_of_a_shared_program_count():
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    everywhere = jax.sharding.AbstractMesh((4,), ("data",))
-    spec = jax.sharding.PartitionSpec("data")
-    for where, times in ((mesh, 1), (everywhere, 4)):
+    kind, spec = (jax.sharding.AxisType.Auto,), jax.sharding.PartitionSpec("data")
+    for times in (1, 4):
+        where = jax.sharding.AbstractMesh((times,), ("data",), axis_types=kind)
         product = jax.shard_map(
             lambda x: x @ x.T, mesh=where, in_specs=spec, out_specs=spec, check_vma=False
         )
