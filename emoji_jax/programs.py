@@ -1,9 +1,8 @@
 """The networks compiled for sampling: one program per thing to do and per shape."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +11,17 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
-from emoji_jax import diffusion
+from emoji_jax import diffusion, generate
 from emoji_jax.errors import UserError
-from emoji_jax.models.emoji import Emoji, EmojiConfig, Encoders
+from emoji_jax.generate import Rounding, State
+from emoji_jax.models.emoji import Emoji, EmojiConfig
 from emoji_jax.models.unet import Conditions
 from emoji_jax.plan import REMEMBERED, Plan
 from emoji_jax.plan import plan as make_plan
 
 # Tables of samplers have a multiple of so many rows.
 _STEPS = 64
-Rounding = Literal["nearest", "down"]
 Latents = Float[Array | np.ndarray, "F h w C"]
-# Noisy latents, the last two predictions of the clean ones, and what the UNet's lower resolutions
-# made in the last full steps, if that is remembered.
-State = tuple[Array, tuple[Array, Array], tuple[Array, ...]]
 # Latents of the frames that are known, zero elsewhere, and one where they are.
 Given = tuple[Float[np.ndarray, "B F h w C"], Float[np.ndarray, "B F h w 1"]]
 
@@ -70,13 +66,13 @@ class Programs:
 
             return jax.jit(run, static_argnames=("guided", "rounding", "depth"))
 
-        self._encode = program(_encode)
-        self._condition = program(_condition)
-        self._reconstruct = program(_reconstruct, 1)
-        self._features = program(_features, 2)
-        self._clips = program(_denoise_clips, 3)
-        self._predict = program(_predict_windows, 3)
-        self._decode = program(_decode, 1)
+        self._encode = program(generate.encode)
+        self._condition = program(generate.condition)
+        self._reconstruct = program(generate.reconstruct, 1)
+        self._features = program(generate.features, 2)
+        self._clips = program(generate.denoise_clips, 3)
+        self._predict = program(generate.predict_windows, 3)
+        self._decode = program(generate.decode, 1)
 
     def _everywhere(self, alone: Callable, divided: int, args: Sequence[Any]) -> Callable:
         """A program that every device runs on its own rows, if they can be divided.
@@ -251,115 +247,6 @@ def _padded(rows: np.ndarray) -> Array:
 def together(conditions: Sequence[Conditions]) -> Conditions:
     """Those of several portraits as one, one after another."""
     return jax.tree.map(lambda *x: jnp.concatenate(x), *conditions)
-
-
-def _encode(model: Emoji, reference: Array, clip_pixels: Array) -> Conditions:
-    return model.condition(reference, clip_pixels)
-
-
-def _condition(model: Emoji, latents: Array, clip_tokens: Array) -> Conditions:
-    tokens = model.image_prompt.gather(clip_tokens.astype(jnp.float32))
-    return model.condition_on(latents.astype(jnp.float32), tokens)
-
-
-def _reconstruct(model: Emoji | Encoders, pictures: Array) -> tuple[Array, Array]:
-    return _decode(model, model.vae.encode(pictures), rounding="nearest")
-
-
-def _features(model: Emoji, conditions: Conditions, pictures: Array, *, guided: bool) -> Conditions:
-    """Conditions for clips with these landmarks; twice, if there is guidance."""
-    motion = model.see(pictures)
-    alike = jax.tree.map(lambda x: jnp.repeat(x, len(pictures) // len(x), 0), conditions)
-    conditions = dataclasses.replace(alike, motion=motion)
-    return model.with_unconditional(conditions) if guided else conditions
-
-
-def _guided_velocity(
-    model: Emoji,
-    conditions: Conditions,
-    x: Array,
-    beside: Array | None,
-    t: Array,
-    scale: Array,
-    *,
-    guided: bool,
-    depth: int = 0,
-    inner: Array | None = None,
-) -> tuple[Array, Array]:
-    """The velocity, and what the UNet's lower resolutions made of it (or were told to have)."""
-    if model.cfg.masked:
-        if beside is None:  # nothing is known
-            beside = jnp.zeros((*x.shape[:-1], model.cfg.unet.in_channels - x.shape[-1]), x.dtype)
-        x = jnp.concatenate([x, beside], -1)
-    x = jnp.concatenate([x, x]) if guided else x
-    v, inner = model.unet.with_inner(x, jnp.broadcast_to(t, len(x)), conditions, depth, inner)
-    if guided:
-        unconditional, conditional = jnp.split(v, 2)
-        v = jnp.asarray(diffusion.guide(unconditional, conditional, scale))
-    return v, inner
-
-
-def _predict_windows(
-    model: Emoji,
-    conditions: Conditions,
-    pictures: Array,
-    x: Array,
-    t: Array,
-    scale: Array,
-    *,
-    guided: bool,
-) -> Array:
-    conditions = _features(model, conditions, pictures, guided=guided)
-    return _guided_velocity(model, conditions, x, None, t, scale, guided=guided)[0]
-
-
-def _denoise_clips(
-    model: Emoji,
-    conditions: Conditions,
-    state: State,
-    beside: Array | None,
-    span: tuple[Array, Array],
-    table: tuple[Array, Array],
-    choices: tuple[Array, Array],
-    scale: Array,
-    *,
-    guided: bool,
-    depth: int | None,
-) -> State:
-    timesteps, rows = table
-    full, weights = choices
-
-    def step(i: Array, state: State) -> State:
-        x, before, inners = state
-
-        def run(inner: Array | None) -> tuple[Array, Array]:
-            return _guided_velocity(
-                *(model, conditions, x, beside, timesteps[i], scale),
-                guided=guided,
-                depth=depth or 0,
-                inner=inner,
-            )
-
-        def anew() -> tuple[Array, tuple[Array, ...]]:
-            v, inner = run(None)
-            return v, (inner, *inners[:-1]) if inners else ()
-
-        def predicted() -> tuple[Array, tuple[Array, ...]]:
-            parts = [w * x.astype(jnp.float32) for w, x in zip(weights[i], inners, strict=True)]
-            return run(sum(parts[1:], parts[0]).astype(inners[0].dtype))[0], inners
-
-        v, inners = jax.lax.cond(full[i], anew, predicted) if inners else anew()
-        return (*diffusion.update(tuple(rows[i]), x, v, before), inners)
-
-    return jax.lax.fori_loop(*span, step, state)
-
-
-def _decode(model: Emoji | Encoders, latents: Array, *, rounding: Rounding) -> tuple[Array, Array]:
-    """Frames, and whether they are of numbers."""
-    decoded = model.vae.decode(latents)
-    pictures = jnp.clip(decoded / 2 + 0.5, 0, 1) * 255
-    pictures = jnp.round(pictures) if rounding == "nearest" else pictures
-    return pictures.astype(jnp.uint8), jnp.isfinite(decoded).all()[None]
 
 
 def _numbers(frames: Array, finite: Array) -> np.ndarray:

@@ -97,6 +97,35 @@ def _cut(path: Path, step: int) -> None:
     unfinished.rename(path)
 
 
+class Profile:
+    """Writes what some steps spend their time with, for TensorBoard or Perfetto.
+
+    Args:
+      folder: to write to.
+      steps: how many, after the first three, which compile; 0: none.
+    """
+
+    def __init__(self, folder: Path, steps: int):
+        self._folder, self._steps, self._done, self._open = folder, steps, -3, False
+
+    def step(self, before: jax.Array) -> None:
+        """A step begins, once what was before it is done."""
+        if self._steps and self._done in (0, self._steps):
+            jax.block_until_ready(before)
+            if self._open:
+                self.close()
+            else:
+                jax.profiler.start_trace(str(self._folder))
+                self._open = True
+        self._done += 1
+
+    def close(self) -> None:
+        """Ends it, if it is being written."""
+        if self._open:
+            jax.profiler.stop_trace()
+            self._open = False
+
+
 class Speed:
     """Steps per second and arithmetic between two lines of the log.
 

@@ -28,7 +28,7 @@ from emoji_jax.training import (
     step,
 )
 from emoji_jax.training.checkpoint import RunCheckpoints, begun
-from emoji_jax.training.logs import Log, Speed
+from emoji_jax.training.logs import Log, Profile, Speed
 from emoji_jax.training.state import TrainState, create, learning_rate
 from emoji_jax.training.tasks import HostBatch, task
 from emoji_jax.training.validation import Validation
@@ -73,6 +73,7 @@ class Run:
         except OSError as error:
             raise UserError(f"{workdir} can't be made: {error.strerror}") from None
         self.checkpoints = RunCheckpoints(workdir, config.checkpoint.keep)
+        self.profile = Profile(workdir / "profile", config.log.get("profile", 0))
         self._told_to_stop = False
 
     @classmethod
@@ -227,9 +228,7 @@ class Run:
         return int(state.step)
 
     def _close(self) -> None:
-        if self.config.log.profile:
-            with contextlib.suppress(RuntimeError):  # it has ended, or never began
-                jax.profiler.stop_trace()
+        self.profile.close()
         self.iterator.close()  # or its workers complain
         self.log.close()
         self.checkpoints.close()
@@ -257,11 +256,9 @@ class Run:
         key = jax.random.key(self.config.seed)
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
-        first = int(state.step) + 1
-        for number in range(first, train.steps + 1):
+        for number in range(int(state.step) + 1, train.steps + 1):
             self._watchdog.feed()
-            # The first ones compile.
-            self._profile(number - first - 3, state)
+            self.profile.step(state.step)
             batch = self._next_batch(number, state, unchecked)
             placed = sharding.place_batch(batch, self.mesh)
             speed = speed or Speed(self._flops(state, placed, key))
@@ -296,16 +293,6 @@ class Run:
             if stop:
                 break
         return state
-
-    def _profile(self, number: int, state: TrainState) -> None:
-        """Begins or ends a profile, if it is time to and one is wanted."""
-        wanted = self.config.log.profile
-        if wanted and number in (0, wanted):
-            jax.block_until_ready(state.step)
-            if number:
-                jax.profiler.stop_trace()
-            else:
-                jax.profiler.start_trace(str(self.workdir / "profile"))
 
     def _next_batch(self, number: int, state: TrainState, unchecked: Done | None) -> HostBatch:
         try:
