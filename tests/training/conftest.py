@@ -1,7 +1,5 @@
 """Programs that are compiled once for all runs of these tests, also in processes of their own."""
 
-import os
-
 import jax
 import pytest
 
@@ -10,8 +8,8 @@ import pytest
 def compiled_programs(tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("programs"))
     before = jax.config.jax_compilation_cache_dir
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory
-    jax.config.update("jax_compilation_cache_dir", directory)
-    yield
-    os.environ.pop("JAX_COMPILATION_CACHE_DIR")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", directory)
+        jax.config.update("jax_compilation_cache_dir", directory)
+        yield
     jax.config.update("jax_compilation_cache_dir", before)
