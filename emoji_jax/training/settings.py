@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,8 @@ def check(config: Config) -> None:
         "example.max_stride",
     )
     if config.data.synthetic_clips > _HELD_OUT:
-        raise UserError(f"config.data.synthetic_clips is {config.data.synthetic_clips}; too many")
+        told = reprlib.repr(config.data.synthetic_clips)
+        raise UserError(f"config.data.synthetic_clips is {told}; expected at most {_HELD_OUT}")
     at_least(
         0, config, "log.validate", "log.grids", "log.profile", "data.workers", "autoencoder.levels"
     )
@@ -212,8 +214,9 @@ def source(config: Config, cfg: EmojiConfig, split: str) -> Source:
     named = data.sources and all(isinstance(name, str) for name in data.sources)
     if not (named and numbers and len(weights) == len(data.sources) and min(weights) > 0):
         raise UserError(
-            f"data.sources is {data.sources} and data.weights {data.weights}; expected at least "
-            "one source, and a positive weight for each or none at all"
+            f"data.sources is {reprlib.repr(data.sources)} and data.weights "
+            f"{reprlib.repr(data.weights)}; expected at least one source, and a positive weight "
+            "for each or none at all"
         )
     first = {"train": 0, "validation": _HELD_OUT, "test": 2 * _HELD_OUT}[split]
     found: list[Source] = [

@@ -50,7 +50,7 @@ def end_at(command: Sequence[str], seconds: float, *, all: bool) -> bool:
     return run.returncode != 0
 
 
-def strike(
+def assert_same_after_kills(
     capsys: Any,
     what: str,
     times: int,
@@ -112,7 +112,9 @@ def test_training(tmp_path, capsys):
         return losses(run), [{n: x.tobytes() for n, x in each.items()} for each in arrays]
 
     options = ("--config.train.steps=60", "--config.checkpoint.every=2")
-    strike(*(capsys, "training", 20, lambda run: arguments(run, *options), look, result, tmp_path))
+    assert_same_after_kills(
+        capsys, "training", 20, lambda run: arguments(run, *options), look, result, tmp_path
+    )
 
 
 def test_preparation(videos, tmp_path, capsys):
@@ -125,7 +127,7 @@ def test_preparation(videos, tmp_path, capsys):
         return preparing.command(videos, out, *preparing.ALL, workers=2)
 
     pytest.importorskip("apache_beam")
-    strike(capsys, "preparation", 15, command, look, preparing.dataset, tmp_path)
+    assert_same_after_kills(capsys, "preparation", 15, command, look, preparing.dataset, tmp_path)
 
 
 def test_sampling(tmp_path, capsys):
@@ -147,4 +149,4 @@ def test_sampling(tmp_path, capsys):
         left = sorted(path.name for path in out.iterdir())
         return left, np.stack(read_video(out / "out.mp4")[0]).tobytes()
 
-    strike(capsys, "sampling", 15, command, look, result, tmp_path)
+    assert_same_after_kills(capsys, "sampling", 15, command, look, result, tmp_path)

@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import pytest
 from absl import flags
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ml_collections import config_flags
 
@@ -22,6 +21,7 @@ from emoji_jax.errors import UserError
 from emoji_jax.models import emoji
 from emoji_jax.training import settings as training
 from emoji_jax.training import sharding, state
+from tests.fuzz.cases import assert_all
 
 MOTION = synthetic.motion("wink", 5)
 
@@ -152,20 +152,12 @@ def assert_survives(run: Callable[..., None], *given: object) -> None:
 
 
 def assert_all_survive(run: Callable[..., None], names: list[str], cases: int) -> None:
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(arguments(names))
-    def case(given: list[str]) -> None:
+    def check(given: list[str]) -> None:
         # Help is no mistake, and ends the program.
         if not any(argument.lstrip("-") in command._HELP for argument in given):
-            assert_survives(lambda: run(*given))
+            assert_survives(run, *given)
 
-    case()
+    assert_all(check, arguments(names), cases)
 
 
 COMMANDS = {
@@ -195,27 +187,19 @@ def test_many_options(name):
     assert_all_survive(*COMMANDS[name], 500)
 
 
-def cells(cases: int) -> None:
+def assert_all_cells_survive(cases: int) -> None:
     names = [*SAMPLING, *STRANGE, "seed"]
 
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(st.tuples(st.sampled_from(names), values), max_size=4))
-    def case(given: list[tuple[str, str]]) -> None:
+    def check(given: list[tuple[str, str]]) -> None:
         assert_survives(lambda: animate(pairs.configured(BASE, tuple(given))))
 
-    case()
+    assert_all(check, st.lists(st.tuples(st.sampled_from(names), values), max_size=4), cases)
 
 
 def test_any_cells():
-    cells(50)
+    assert_all_cells_survive(50)
 
 
 @pytest.mark.heavy
 def test_many_cells():
-    cells(500)
+    assert_all_cells_survive(500)

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,6 +26,7 @@ from emoji_jax.landmarks import Landmarks
 from emoji_jax.torch_file import TensorFile
 from emoji_jax.video import open_video
 from emoji_jax.video_writer import write_video
+from tests.fuzz.cases import assert_all
 from tests.release_folder import save_torch
 
 # Of Pillow, which tells of damage that it reads over.
@@ -174,18 +174,7 @@ def test_a_good_file_is_read(name, tmp_path):
 
 
 def assert_all_survive(name: str, cases: int) -> None:
-    @settings(
-        max_examples=cases,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(damaged(good(name)))
-    def case(content: Content) -> None:
-        assert_survives(name, content)
-
-    case()
+    assert_all(functools.partial(assert_survives, name), damaged(good(name)), cases)
 
 
 @pytest.mark.parametrize("name", READERS)
