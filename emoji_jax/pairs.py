@@ -134,21 +134,19 @@ def configured(
         if group not in _GROUPS or option not in section or (not group and option != "seed"):
             told = reprlib.repr(name)
             raise UserError(f"there is no option {told}; expected e.g. seed, controls.mouth")
-        section[option] = _value(name, text, section[option])
+        section[option] = _value(name, text, section.get_type(option))
     return options.of_animating(config)
 
 
-def _value(name: str, text: str, before: Any) -> Any:
+def _value(name: str, text: str, kind: type) -> Any:
     """A cell as a value of the kind that the option has."""
-    if isinstance(before, bool):
+    if kind is bool:
         return config_file.choice(name, text.lower(), ("true", "false")) == "true"
-    if isinstance(before, str):
+    if kind is str:
         return text
     try:
-        if isinstance(before, tuple):
+        if kind is tuple:
             return tuple(float(part) for part in text.strip("()").split(","))
-        # Options that are unset are numbers, all of them.
-        whole = isinstance(before, int) or (before is None and text.lstrip("-").isdecimal())
-        return int(text) if whole else float(text)
+        return int(text) if kind is int else float(text)  # unset options have a kind, too
     except ValueError:
         raise UserError(f"{name} is {reprlib.repr(text)}; expected a number") from None
