@@ -134,7 +134,11 @@ def configured(
         if group not in _GROUPS or option not in section or (not group and option != "seed"):
             told = reprlib.repr(name)
             raise UserError(f"there is no option {told}; expected e.g. seed, controls.mouth")
-        section[option] = _value(name, text, section.get_type(option))
+        # Of the base: where references are resolved, what is unset has no kind any more.
+        kind = (base[group] if group else base).get_type(option)
+        if section[option] is None and not text.lstrip("-").isdecimal():
+            kind = float  # whoever checks the option says what is expected of it
+        section[option] = _value(name, text, kind)
     return options.of_animating(config)
 
 
