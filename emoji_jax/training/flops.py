@@ -10,6 +10,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+from emoji_jax.models import convolution
+
 
 def count(function: Callable[..., Any], *arguments: Any) -> float:
     """Additions and multiplications of a function of these arguments, which may be shapes.
@@ -17,7 +19,8 @@ def count(function: Callable[..., Any], *arguments: Any) -> float:
     What is recomputed to save memory counts, too; of branches the most expensive one does. A loop
     whose number of rounds is known only when it runs counts as one round.
     """
-    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+    with convolution.as_written():
+        return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
 def _of(jaxpr: Jaxpr) -> float:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from emoji_jax.models import convolution
 from emoji_jax.models.attention import attend
+from emoji_jax.models.convolution import convolve
 from emoji_jax.models.emoji import PRESETS, Emoji, EmojiConfig, abstract, initialise
 from emoji_jax.models.image_prompt import CLIPVisionConfig, ImagePromptConfig
 from emoji_jax.models.init import Draws, count
@@ -81,6 +83,36 @@ def test_unknown_attention():
     x = normal(0, 1, 2, 1, 4)
     with pytest.raises(ValueError, match="expected auto, xla, chunked or cudnn"):
         attend.__wrapped__(x, x, x, "flash")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", [(2, 6, 8, 5), (1, 7, 3, 9), (3, 1, 1, 4)])
+def test_convolution_paths_agree(shape, dtype):
+    x, kernel = normal(0, *shape).astype(dtype), normal(1, 3, 3, shape[-1], 6).astype(dtype)
+    grown = normal(2, *shape[:-1], 6).astype(dtype)
+    tolerance = {"float32": 1e-5, "bfloat16": 0.05}[dtype]
+
+    def run(impl):
+        made, back = jax.vjp(lambda x, kernel: convolve(x, kernel, impl), x, kernel)
+        return made, *back(grown)
+
+    for impl in ("columns", "winograd"):
+        for found, expected in zip(run(impl), run("xla"), strict=True):
+            assert found.dtype == expected.dtype
+            scale = np.abs(np.asarray(expected, np.float32)).max()
+            error = np.abs(np.asarray(found, np.float32) - np.asarray(expected, np.float32))
+            assert error.max() < tolerance * scale
+
+
+def test_convolutions_are_chosen_by_shape():
+    picked = functools.partial(convolution._choose, dtype=jnp.float32)
+    assert picked(4096, 64, 64) == picked(4096, 320, 4) == "xla"
+    assert picked(4096, 128, 128) == "winograd"
+    assert picked(32, 1280, 1280) == picked(4096, 128, 128, dtype=jnp.bfloat16) == "columns"
+    with convolution.as_written():
+        assert picked(4096, 128, 128) == "xla"
+    with pytest.raises(ValueError, match="expected auto, xla, columns or winograd"):
+        convolve.__wrapped__(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 3)), "fft")
 
 
 def test_group_norm_keeps_frames_apart():

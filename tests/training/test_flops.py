@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from emoji_jax.models.convolution import convolve
 from emoji_jax.training import flops
 
 A, B = jnp.zeros((5, 7, 3)), jnp.zeros((5, 3, 11))
@@ -54,3 +55,8 @@ def test_convolutions(stride):
     gradient = jax.grad(lambda x, kernel: jnp.sin(convolve(x, kernel)).sum(), (0, 1))
     # The borders are not taken off, which differ between a convolution and its gradients.
     assert flops.count(gradient, x, kernel) == pytest.approx(3 * forward, rel=0.15)
+
+
+def test_convolutions_count_as_written():
+    x, kernel = jnp.zeros((2, 8, 8, 128)), jnp.zeros((3, 3, 128, 128))
+    assert flops.count(convolve, x, kernel) == 2 * 2 * 8 * 8 * 9 * 128**2
