@@ -26,11 +26,12 @@ from emoji_jax.sampling import SamplerConfig
 MODES: dict[str, dict[str, Any]] = {
     "default": {},
     **{f"ddim {n}": {"name": "ddim", "steps": n} for n in (30, 12, 8, 4)},
-    **{f"dpmpp_2m {n}": {"name": "dpmpp_2m", "steps": n} for n in (20, 8, 6, 4)},
+    **{f"dpmpp_2m {n}": {"name": "dpmpp_2m", "steps": n} for n in (20, 12, 8, 6, 4, 3, 2)},
     **{f"unipc {n}": {"name": "unipc", "steps": n} for n in (12, 8, 6, 4)},
     "guidance above 0.4": {"guidance_interval": (0.4, 1.0)},
     "guidance below 0.8": {"guidance_interval": (0.0, 0.8)},
     "no guidance": {"guidance_scale": 1.0},
+    "dpmpp_2m 4, no guidance": {"name": "dpmpp_2m", "steps": 4, "guidance_scale": 1.0},
     "safe": {"cache": "safe"},
     "fast": {"cache": "fast"},
     "safe, 20 steps": {"cache": "safe", "steps": 20},
@@ -95,22 +96,52 @@ def table(told: Mapping[str, Mapping[str, float]]) -> list[str]:
     return lines
 
 
-def plot(
-    told: Mapping[str, Mapping[str, float]], size: tuple[int, int] = (900, 600)
+def plot(told: Mapping[str, Mapping[str, float]]) -> Image.Image:
+    """Two quantities against seconds: difference to the best, and LPIPS to the truth."""
+    halves = [
+        _panel(told, "change", "mean difference to 60 steps"),
+        _panel(told, "lpips", "LPIPS to the true frames"),
+    ]
+    return Image.fromarray(np.concatenate([np.asarray(half) for half in halves], 1))
+
+
+def _panel(
+    told: Mapping[str, Mapping[str, float]],
+    column: str,
+    title: str,
+    size: tuple[int, int] = (760, 600),
 ) -> Image.Image:
-    """How much a mode's frames differ from the best, against its seconds; both logarithmic."""
     width, height = size
     image = Image.new("RGB", size, "white")
-    draw, some = ImageDraw.Draw(image), {n: r for n, r in told.items() if r["change"] > 0}
+    draw, some = ImageDraw.Draw(image), {n: r for n, r in told.items() if r[column] > 0}
     x = np.log([row["seconds"] for row in some.values()])
-    y = np.log([row["change"] for row in some.values()])
-    across = 80 + (x - x.min()) / max(np.ptp(x), 1e-9) * (width - 280)
-    down = height - 60 - (y - y.min()) / max(np.ptp(y), 1e-9) * (height - 120)
-    for (name, row), left, top in zip(some.items(), across, down, strict=True):
-        draw.ellipse((left - 4, top - 4, left + 4, top + 4), fill="black")
-        draw.text((left + 8, top - 6), f"{name} ({row['seconds']:.2f} s)", fill="black")
-    draw.text((20, 10), "mean difference to 60 steps (log), downwards better", fill="black")
-    draw.text((width - 260, height - 30), "seconds for 17 frames (log)", fill="black")
+    y = np.array([row[column] for row in some.values()])
+    left, right, top, bottom = 60, width - 190, 50, height - 60
+
+    def across(value: float) -> float:
+        return left + (np.log(value) - x.min()) / max(np.ptp(x), 1e-9) * (right - left)
+
+    def down(value: float) -> float:
+        return bottom - (value - y.min()) / max(np.ptp(y), 1e-9) * (bottom - top)
+
+    draw.text((left, 12), f"{title}; lower is better", fill="black")
+    draw.text((right - 90, height - 22), "seconds (log)", fill="black")
+    for value in np.linspace(y.min(), y.max(), 5):
+        draw.line((left - 12, down(value), right, down(value)), fill="lightgrey")
+        draw.text((4, down(value) - 6), f"{value:.4f}", fill="black")
+    for value in np.geomspace(np.exp(x.min()), np.exp(x.max()), 6):
+        draw.text((across(value) - 8, bottom + 14), f"{value:.1f}", fill="black")
+    taken: list[float] = []
+    for name, row in sorted(some.items(), key=lambda item: item[1][column]):
+        place = across(row["seconds"]), down(row[column])
+        # Names that would lie over each other move down a line.
+        line = place[1] - 6
+        while any(abs(line - other) < 12 for other in taken):
+            line -= 3
+        taken.append(line)
+        draw.ellipse((place[0] - 4, place[1] - 4, place[0] + 4, place[1] + 4), fill="black")
+        draw.line((place[0], place[1], place[0] + 10, line + 6), fill="grey")
+        draw.text((place[0] + 12, line), name, fill="black")
     return image
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import json
 import os
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ def main() -> None:
     ours, work = (step if args.part == "step" else clip)(given, args)
     expected = ours()
     runs: dict[str, Run] = {"emoji_jax": ours}
-    first = {"emoji_jax": time.perf_counter() - start}
+    first, peak = {"emoji_jax": time.perf_counter() - start}, _peak_gb()
     for name in args.compare:
         start = time.perf_counter()
         runs[name] = peers(given, args, compiled=name == "compiled")
@@ -70,6 +71,7 @@ def main() -> None:
         "tflop": work / 1e12,
         "seconds": {name: statistics.median(values) for name, values in seconds.items()},
         "first_s": first,
+        "peak_gb": peak,
     }
     if args.part == "clip":
         scale = cfg.guidance_scale if args.guidance is None else args.guidance
@@ -100,11 +102,19 @@ def _arguments() -> argparse.Namespace:
     return args
 
 
+def _peak_gb() -> float:
+    """Most of the device's memory that was used; of a CPU's, by the process."""
+    stats = jax.devices()[0].memory_stats() or {}
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return stats.get("peak_bytes_in_use", process) / 1e9
+
+
 def report(told: dict[str, Any]) -> None:
     """Prints the table; adds ratios and the share of the device's peak, where that is known."""
     seconds = told["seconds"]
     peak = peak_flops(jax.devices()[0])
     print(f"{told['what']}; {told['device']}, {told['cores']} cores, jax {told['jax']}")
+    print(f"ours: {told['first_s']['emoji_jax']:.1f} s the first time, {told['peak_gb']:.2f} GB")
     for name, value in seconds.items():
         rate = told["tflop"] / value
         share = f"   {rate * 1e12 / peak:.0%} of peak" if peak else ""

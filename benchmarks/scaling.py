@@ -26,6 +26,7 @@ from typing import Any
 # Nothing asks the machine itself for a TPU.
 os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "none"}
 
+import batches
 import jax
 import jax.numpy as jnp
 from absl import app, flags, logging
@@ -38,7 +39,7 @@ from emoji_jax.models.emoji import PRESETS, abstract
 from emoji_jax.models.layers import Compute
 from emoji_jax.plan import plan
 from emoji_jax.programs import Programs
-from emoji_jax.training import flops, sharding, step
+from emoji_jax.training import flops, step
 from emoji_jax.training.run import Run
 
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of a slice: v5e:2x4, v5p:2x2x2.")
@@ -71,7 +72,7 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     update = step.make(
         run.objective, run.optimiser, run.mesh, steps=train.steps, accumulate=train.accumulate
     )
-    batch, key = _batch(run), jax.eval_shape(lambda: jax.random.key(0))
+    batch, key = batches.shapes(run), jax.eval_shape(lambda: jax.random.key(0))
     told = {
         "mesh": dict(run.mesh.shape),
         "frames": train.frames,
@@ -98,26 +99,6 @@ def _bytes(tree: Any) -> int:
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree)
     )
-
-
-def _batch(run: Run) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch as shapes, as `pipeline.batches` makes it."""
-    count, frames = run.config.train.batch_size, run.config.train.frames
-    (side, _), factor, pixels = run.cfg.size, run.cfg.vae.factor, run.cfg.clip.image_size
-    picture, mask = (side, side, 3), (side // factor, side // factor, 1)
-    shapes = {
-        "frames": ((frames, *picture), jnp.uint8),
-        "reference": (picture, jnp.uint8),
-        "clip_pixels": ((pixels, pixels, 3), jnp.float32),
-        "landmarks": ((frames, side, side, 6 if run.cfg.warped else 3), jnp.uint8),
-        "expression_mask": ((frames, *mask), jnp.uint8),
-        "face_mask": ((frames, *mask), jnp.uint8),
-    }
-    place = NamedSharding(run.mesh, sharding.BATCH)
-    return {
-        name: jax.ShapeDtypeStruct((count, *shape), dtype, sharding=place)
-        for name, (shape, dtype) in shapes.items()
-    }
 
 
 def sampled_clip(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
