@@ -26,7 +26,7 @@ def of_loading(config: ml_collections.ConfigDict) -> dict[str, Any]:
         "size": size or None,
         "dtype": config_file.choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
         "attention": config_file.choice(
-            "attention", config.attention, ("auto", "xla", "chunked", "cudnn")
+            "attention", config.attention, ("auto", "xla", "chunked", "cudnn", "splash")
         ),
     }
 

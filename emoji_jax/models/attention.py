@@ -1,4 +1,4 @@
-"""Softmax attention behind one function: the only file that knows about hardware."""
+"""Softmax attention behind one function, which knows about hardware."""
 
 import functools
 import math
@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Implementation = Literal["auto", "xla", "chunked", "cudnn"]
+from emoji_jax.models import splash
+from emoji_jax.models.convolution import AS_WRITTEN
+
+Implementation = Literal["auto", "xla", "chunked", "cudnn", "splash"]
 
 # Logits of one call above which the exact path would no longer stay in cache (CPU) or would eat
 # memory that a longer clip needs (accelerators). Elements, not bytes.
@@ -31,9 +34,11 @@ def attend(
       k: keys.
       v: values.
       impl: `xla` materialises the logits; `chunked` bounds memory by 256 queries at a time;
-        `cudnn` is the fused kernel, where it takes the call (GPU of compute capability 8 or more,
-        bf16 or fp16, D a multiple of 8 and at most 128), and else as `auto`; `auto` picks from
-        backend, dtype and shapes. All agree to rounding.
+        `cudnn` is NVIDIA's fused kernel, where it takes the call (GPU of compute capability 8 or
+        more, bf16 or fp16, D a multiple of 8 and at most 128), and else as
+        `auto`; `splash` is JAX's for TPUs (bf16 or fp32, N and M at least 512, D at most 160, as
+        many rows for each device), likewise; `auto` picks from backend, dtype and shapes. All
+        agree to rounding.
 
     Returns:
       Weighted values, in the dtype of `q`.
@@ -41,28 +46,39 @@ def attend(
     Raises:
       ValueError: an unknown `impl`.
     """
-    if impl == "auto" or (impl == "cudnn" and not _cudnn_takes(q)):
-        impl = _choose(q, k)
+    kernel = _kernel(q, k)
+    if impl == "auto" or (impl in ("cudnn", "splash") and impl != kernel):
+        impl = kernel or _choose(q, k)
     if impl == "xla":
         return _exact(q, k, v)
     if impl == "chunked":
         return _chunked(q, k, v)
     if impl == "cudnn":
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-    raise ValueError(f"attention impl is {impl!r}; expected auto, xla, chunked or cudnn")
+    if impl == "splash":
+        return splash.attend(q, k, v)
+    raise ValueError(f"attention impl is {impl!r}; expected auto, xla, chunked, cudnn or splash")
 
 
 def _choose(q: Array, k: Array) -> Implementation:
-    if _cudnn_takes(q):
-        return "cudnn"
     logits = q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1]
     limit = _CPU_LOGITS if jax.default_backend() == "cpu" else _ACCELERATOR_LOGITS
     # Few queries of very many sequences, as along time, are one chunk each: nothing is gained.
     return "chunked" if logits > limit and q.shape[1] > _QUERY_CHUNK else "xla"
 
 
+def _kernel(q: Array, k: Array) -> Literal["cudnn", "splash"] | None:
+    """The fused kernel that this machine has for such a call."""
+    backend = jax.default_backend()
+    if AS_WRITTEN.get():
+        return None
+    if backend == "gpu" and _cudnn_takes(q):
+        return "cudnn"
+    return "splash" if backend == "tpu" and splash.takes(q, k) else None
+
+
 def _cudnn_takes(q: Array) -> bool:
-    if jax.default_backend() != "gpu" or q.dtype not in (jnp.bfloat16, jnp.float16):
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
     capability = float(getattr(jax.devices()[0], "compute_capability", 0))
     return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= _CUDNN_HEAD_DIM

@@ -157,7 +157,7 @@ def model_config(config: Config) -> EmojiConfig:
 def compute(config: Config, *, remat: bool) -> Compute:
     """How the networks shall compute."""
     dtype = choice("dtype", config.dtype, ("float32", "bfloat16", "float16"))
-    attention = choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn"))
+    attention = choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn", "splash"))
     return Compute(jnp.dtype(dtype), attention, remat)
 
 
