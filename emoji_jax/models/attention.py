@@ -18,7 +18,6 @@ Implementation = Literal["auto", "xla", "chunked", "cudnn", "splash"]
 _CPU_LOGITS = 2**22
 _ACCELERATOR_LOGITS = 2**28
 _QUERY_CHUNK = 256
-_CUDNN_HEAD_DIM = 128
 
 
 def attend(
@@ -35,7 +34,7 @@ def attend(
       v: values.
       impl: `xla` materialises the logits; `chunked` bounds memory by 256 queries at a time;
         `cudnn` is NVIDIA's fused kernel, where it takes the call (GPU of compute capability 8 or
-        more, bf16 or fp16, D a multiple of 8 and at most 128), and else as
+        more, bf16 or fp16, D a multiple of 8 and at most 128, or 256 on Hopper), and else as
         `auto`; `splash` is JAX's for TPUs (bf16 or fp32, N and M at least 512, D at most 160, as
         many rows for each device), likewise; `auto` picks from backend, dtype and shapes. All
         agree to rounding.
@@ -81,7 +80,9 @@ def _cudnn_takes(q: Array) -> bool:
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
     capability = float(getattr(jax.devices()[0], "compute_capability", 0))
-    return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= _CUDNN_HEAD_DIM
+    # Blackwell takes wider heads, too, but not for gradients.
+    widest = 256 if 9 <= capability < 10 else 128
+    return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= widest
 
 
 def _weigh(scores: Array, v: Array, product: str) -> Array:

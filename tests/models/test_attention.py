@@ -139,7 +139,7 @@ def test_kernel_is_not_for_more_digits_than_there_are(monkeypatch):
     [
         ("8.0", 128, "cudnn"),
         ("8.9", 160, "xla"),
-        ("9.0", 160, "xla"),
+        ("9.0", 160, "cudnn"),
         ("9.0", 264, "xla"),
         ("9.0", 100, "xla"),
         ("10.0", 160, "xla"),
