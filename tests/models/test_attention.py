@@ -60,6 +60,16 @@ def test_kernel_of_several_blocks_rows_and_heads(count):
     np.testing.assert_allclose(interpreted(*arguments), exact(*arguments), atol=2e-6)
 
 
+@pytest.mark.parametrize(("b", "n", "m"), [(16, 16, 16), (13, 8, 5), (2, 200, 3)])
+def test_merged_sequences_see_their_own(b, n, m):
+    arguments = tokens(n, m, 8, b=b, h=2)
+    made, wanted = (
+        with_gradients(lambda *a, i=i: attend(*a, i), arguments) for i in ("merged", "xla")
+    )
+    for x, y in zip(made, wanted, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5, rtol=1e-5)
+
+
 def test_padded_keys_weigh_nothing():
     """Also where each real one is a thousand below them."""
     q, k, v = tokens(4, 5, 8)
@@ -99,7 +109,8 @@ def test_devices_keep_their_rows():
         (shapes(256, 512, 160), "xla"),  # few tokens
         (shapes(65536, 257, 40, b=1), "xla"),  # an image prompt
         (shapes(65536, 16, 40, b=1), "xla"),
-        (shapes(16, 16, 40, b=8192), "xla"),  # along time
+        (shapes(16, 16, 160, b=512), "merged"),  # along time
+        (shapes(16, 16, 40, b=64), "xla"),  # not many
         (shapes(4096, 4096, 512), "xla"),  # the autoencoder's
         (shapes(4096, 8192, 40, "float16"), "chunked"),
     ],
