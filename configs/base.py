@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.size = ()
     # Of activations and matrix products: float32, bfloat16 or float16.
     config.dtype = "float32"
-    # auto, xla, chunked or cudnn; see emoji_jax/models/attention.py.
+    # auto, xla, chunked, merged, cudnn or splash; see emoji_jax/models/attention.py.
     config.attention = "auto"
 
     config.sampler = sampler = ml_collections.ConfigDict()

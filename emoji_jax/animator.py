@@ -65,6 +65,8 @@ class Animator:
             raise UserError(
                 "attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype"
             )
+        if attention == "splash" and (jax.default_backend() != "tpu" or dtype == "float16"):
+            raise UserError("attention splash needs a TPU, and bfloat16 or float32 for dtype")
         compute = Compute(dtype=dtype, attention=attention)
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
         if size:

@@ -1,7 +1,7 @@
 """Options of the command line as what the API takes."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import ml_collections
 
@@ -10,6 +10,7 @@ from emoji_jax.driver import MotionConfig, check_motion
 from emoji_jax.errors import UserError
 from emoji_jax.framing import FramingConfig
 from emoji_jax.landmarks import Controls
+from emoji_jax.models.attention import Implementation
 from emoji_jax.sampling import SamplerConfig, check
 
 
@@ -25,9 +26,7 @@ def of_loading(config: ml_collections.ConfigDict) -> dict[str, Any]:
     return {
         "size": size or None,
         "dtype": config_file.choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
-        "attention": config_file.choice(
-            "attention", config.attention, ("auto", "xla", "chunked", "cudnn")
-        ),
+        "attention": config_file.choice("attention", config.attention, get_args(Implementation)),
     }
 
 

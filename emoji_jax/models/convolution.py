@@ -14,7 +14,7 @@ Implementation = Literal["auto", "xla", "columns", "winograd"]
 
 # Channels from which matrix products pay, on the CPU.
 _CHANNELS = 128
-_as_written: ContextVar[bool] = ContextVar("as_written", default=False)
+AS_WRITTEN: ContextVar[bool] = ContextVar("as_written", default=False)
 
 
 def convolve(
@@ -49,16 +49,16 @@ def convolve(
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Within, functions are traced with the compiler's convolutions, so as to count them."""
-    token = _as_written.set(True)
+    """Within, functions are traced without special kernels, so as to count what they do."""
+    token = AS_WRITTEN.set(True)
     try:
         yield
     finally:
-        _as_written.reset(token)
+        AS_WRITTEN.reset(token)
 
 
 def _choose(rows: int, inputs: int, outputs: int, *, dtype: DTypeLike) -> Implementation:
-    if jax.default_backend() != "cpu" or min(inputs, outputs) < _CHANNELS or _as_written.get():
+    if jax.default_backend() != "cpu" or min(inputs, outputs) < _CHANNELS or AS_WRITTEN.get():
         return "xla"
     # Transformed weights are made in each call: it takes enough rows that use them. Half precision
     # has instructions for matrix products, and not the digits for Winograd's sums.

@@ -125,7 +125,7 @@ class Run:
     @functools.cached_property
     def objective(self) -> Callable[..., Any]:
         """The loss as a function of parameters, batch and key."""
-        return step.objective(*self._abstract, self.task.loss)
+        return step.objective(*self._abstract, self.task.loss, self.mesh)
 
     def shapes(self) -> TrainState:
         """The state as shapes with shardings."""
@@ -338,7 +338,8 @@ class Run:
             name: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype)
             for name, x in batch.items()
         }
-        function = jax.value_and_grad(step.objective(graph, shapes, self.task.loss), has_aux=True)
+        objective = step.objective(graph, shapes, self.task.loss, self.mesh)
+        function = jax.value_and_grad(objective, has_aux=True)
         return parts * flops.count(function, state.trained, state.frozen, part, key)
 
 

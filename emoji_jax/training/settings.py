@@ -4,7 +4,7 @@ import dataclasses
 import json
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
 from emoji_jax.data.transforms import ExampleConfig
 from emoji_jax.errors import UserError
+from emoji_jax.models.attention import Implementation
 from emoji_jax.models.emoji import PRESETS, EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.training.animation import AnimationConfig
@@ -157,7 +158,7 @@ def model_config(config: Config) -> EmojiConfig:
 def compute(config: Config, *, remat: bool) -> Compute:
     """How the networks shall compute."""
     dtype = choice("dtype", config.dtype, ("float32", "bfloat16", "float16"))
-    attention = choice("attention", config.attention, ("auto", "xla", "chunked", "cudnn"))
+    attention = choice("attention", config.attention, get_args(Implementation))
     return Compute(jnp.dtype(dtype), attention, remat)
 
 

@@ -20,14 +20,18 @@ Metrics = dict[str, Array]
 Loss = Callable[[Any, Batch, PRNGKeyArray], tuple[Array, Metrics]]
 
 
-def objective(graph: nnx.GraphDef, shapes: nnx.State, loss: Loss) -> Callable[..., Any]:
-    """The loss as a function of parameters by name: (trained, frozen, batch, key)."""
+def objective(graph: nnx.GraphDef, shapes: nnx.State, loss: Loss, mesh: Mesh) -> Callable[..., Any]:
+    """The loss as a function of parameters by name: (trained, frozen, batch, key).
+
+    The mesh is told to those parts of networks that the compiler can't divide over it.
+    """
 
     def function(
         trained: Parameters, frozen: Parameters, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Array, Metrics]:
         parameters = checkpoint.unflatten(shapes, {**frozen, **trained})
-        return loss(nnx.merge(graph, parameters), batch, key)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return loss(nnx.merge(graph, parameters), batch, key)
 
     return function
 
