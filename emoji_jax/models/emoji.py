@@ -46,6 +46,8 @@ class EmojiConfig:
       steps: that it takes.
       guidance_scale: of classifier-free guidance.
       keep: up to which difference the portrait's own pixels are taken (`detail`); 0: never.
+      distilled: whether the UNet tells the end of a path, guidance included
+        (`training.distillation`): it takes no other sampler, and no guidance.
     """
 
     preset: str
@@ -65,6 +67,7 @@ class EmojiConfig:
     steps: int = 30
     guidance_scale: float = 3.5
     keep: float = 0.0
+    distilled: bool = False
 
     @classmethod
     def release(cls) -> "EmojiConfig":

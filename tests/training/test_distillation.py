@@ -1,0 +1,249 @@
+"""Students: what they learn is where paths end, and what becomes of them is a checkpoint."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl import flags
+from flax import nnx
+
+from emoji_jax import checkpoint, diffusion
+from emoji_jax.animator import Animator
+from emoji_jax.data import synthetic
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import Emoji
+from emoji_jax.models.init import Draws
+from emoji_jax.sampling import SamplerConfig
+from emoji_jax.training import animation, distillation, export
+from emoji_jax.training.animation import AnimationConfig
+from emoji_jax.training.distillation import DistillationConfig, Grid
+from emoji_jax.training.run import Run
+from tests.models.test_models import shaken
+from tests.training import small
+from tests.training.test_animation import KEY, batch, networks
+
+SCHEDULE = diffusion.schedule()
+STAGE = AnimationConfig(drop=0.0)
+SPREAD = 0.7  # of data that are normal, of which all is known
+LOSS = functools.partial(
+    distillation.loss,
+    cfg=DistillationConfig(intervals=40, guidance_scale=1.5, target="student"),
+    stage=AnimationConfig(),
+    schedule=SCHEDULE,
+)
+
+
+def ends(grid: Grid, x, point):
+    """Where paths of normal data end: x keeps its place in units of its standard deviation."""
+    alpha, sigma = (table[point].reshape(-1, 1) for table in (grid.alpha, grid.sigma))
+    return x * SPREAD / np.hypot(alpha * SPREAD, sigma)
+
+
+def normal_velocity(grid: Grid, x, point):
+    """The best prediction for normal data, which is the velocity of their paths."""
+    alpha, sigma = (table[point].reshape(-1, 1) for table in (grid.alpha, grid.sigma))
+    variance = (alpha * SPREAD) ** 2 + sigma**2
+    return alpha * sigma * x * (1 - SPREAD**2) / variance
+
+
+@pytest.mark.parametrize("intervals", [4, 40, 1000])
+def test_at_clean_latents_a_path_has_ended(intervals):
+    """The boundary condition, whatever the networks say."""
+    grid = Grid.of(SCHEDULE, intervals)
+    x, v = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
+    np.testing.assert_array_equal(grid.end(jnp.asarray(x), v, jnp.full(3, intervals)), x)
+
+
+def test_the_teachers_steps_stay_on_paths():
+    """The nearer the shorter they are; the last, which ends at clean latents, included."""
+    errors = []
+    for intervals in (20, 100, 500):
+        grid = Grid.of(SCHEDULE, intervals)
+        point = np.arange(intervals)
+        x = np.random.default_rng(0).standard_normal((intervals, 3)).astype(np.float32)
+        after = grid.step(jnp.asarray(x), normal_velocity(grid, x, point), jnp.asarray(point))
+        errors.append(np.abs(ends(grid, after, point + 1) - ends(grid, x, point)).max())
+    assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[2] < 2e-3
+
+
+@pytest.fixture(scope="module")
+def student() -> Emoji:
+    return networks(motion=True)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Emoji:
+    return shaken(Emoji(small.NETWORKS, rngs=Draws(1)))
+
+
+def test_who_tells_where_paths_end_has_learnt_it(monkeypatch, student, teacher):
+    """With normal data's teacher, the loss of the true consistency function is next to nothing."""
+    grid = Grid.of(SCHEDULE, 40)
+
+    def velocity(knows: bool, model, conditions, shown, x, t, scale=1.0):
+        x_, point = x.reshape(len(x), -1), np.searchsorted(-grid.t[:-1], -np.asarray(t))
+        if model is teacher:
+            return normal_velocity(grid, x_, point).reshape(x.shape)
+        alpha, sigma = (table[point].reshape(-1, 1) for table in (grid.alpha, grid.sigma))
+        told = ends(grid, x_, point) if knows else alpha * x_
+        v = (alpha * x_ - told) / np.maximum(sigma, 1e-9)
+        return v.reshape(x.shape)
+
+    found = []
+    for knows in (True, False):
+        monkeypatch.setattr(distillation, "_velocity", functools.partial(velocity, knows))
+        found.append(float(LOSS(student, batch(4), KEY, teacher=teacher)[0]))
+    assert found[0] < 0.05 * found[1]
+
+
+def test_the_teacher_is_guided(monkeypatch, student, teacher):
+    """By the scale, from what it says without a portrait to what it says with one."""
+    shown = animation.samples([teacher], batch(4), iter(jax.random.split(KEY, 3)), STAGE)
+    t = jnp.array([999, 300])
+    seen = shown.conditions[0]
+    blind = animation.samples(
+        [teacher],
+        batch(4),
+        iter(jax.random.split(KEY, 3)),
+        dataclasses.replace(STAGE, drop=1.0),
+    ).conditions[0]
+    inputs = jnp.concatenate([shown.x0, shown.beside], -1)
+    without, with_portrait = (teacher.unet(inputs, t, c) for c in (blind, seen))
+    expected = diffusion.guide(without, with_portrait, 2.5)
+    found = distillation._velocity(teacher, seen, shown, shown.x0, t, 2.5)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    assert np.abs(without - with_portrait).max() > 1e-2
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_a_target_is_none_to_learn_from(student, teacher, frames):
+    """Gradients are the same whether the target is the student or another one like it."""
+    graph, state = nnx.split(student)
+
+    def gradients(**others: Emoji):
+        def loss(state):
+            return LOSS(nnx.merge(graph, state), batch(frames), KEY, teacher=teacher, **others)[0]
+
+        return checkpoint.flatten(jax.jit(jax.grad(loss))(state))
+
+    alone, beside = gradients(), gradients(average=student)
+    for name in alone:
+        np.testing.assert_allclose(alone[name], beside[name], atol=1e-5, err_msg=name)
+    assert all(
+        np.abs(x).max() > 0 for name, x in alone.items() if "unet.up_blocks.0.resnets" in name
+    )
+
+
+def test_frames_on_their_own_are_distilled_too():
+    student, teacher = networks(motion=False), networks(motion=False)
+    value, metrics = LOSS(student, batch(4), KEY, teacher=teacher)
+    assert np.isfinite(value) and metrics["examples"].shape == (2,)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def parsed_flags():
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory) -> Path:
+    """A teacher with random weights, of which none are zero."""
+    path = tmp_path_factory.mktemp("weights") / "teacher"
+    random = shaken(Emoji(small.NETWORKS, rngs=Draws(0)))
+    export.write(path, small.NETWORKS, checkpoint.flatten(nnx.state(random, nnx.Param)))
+    return path
+
+
+def config(taught: Path, steps: int = 4):
+    config = small.get_config("distill")
+    config.start, config.train.steps = (str(taught),), steps
+    config.distillation.intervals = 20
+    return config
+
+
+def losses(workdir: Path) -> dict[int, float]:
+    told = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["loss"] for line in told}
+
+
+def test_a_student_learns_and_its_teacher_does_not(taught, tmp_path):
+    some = config(taught, steps=40)
+    some.distillation.target, some.checkpoint.every = "student", 100
+    run = Run(some, tmp_path / "run")
+    begun = run.state()
+    before = run.validation(begun)["validation_loss"]
+    teacher = {n: np.asarray(x) for n, x in begun.frozen.items() if n.startswith("teacher.")}
+    assert {f"teacher.{name}" for name in begun.trained} == set(teacher)
+    run.train()
+    run = Run(some, tmp_path / "run")
+    after = run.state()
+    assert run.validation(after)["validation_loss"] < 0.8 * before
+    for name, x in teacher.items():
+        np.testing.assert_array_equal(after.frozen[name], x)
+
+
+def test_going_on_and_what_comes_of_it(taught, tmp_path):
+    """As if never stopped; then a checkpoint that knows how to be sampled from."""
+    some = config(taught)
+    some.log.grids = 4
+    Run(some, tmp_path / "whole").train()
+    Run(config(taught, 2), tmp_path / "parts").train()
+    some.log.grids = 0
+    Run(some, tmp_path / "parts").train()
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    made = [checkpoint.load(tmp_path / name)[2] for name in ("whole", "parts")]
+    jax.tree.map(np.testing.assert_array_equal, *made)
+    folder = checkpoint.find(tmp_path / "whole")
+    assert not (folder / "teacher").exists() and not (folder / "average").exists()
+    cfg = checkpoint.read_config(folder)
+    assert (cfg.distilled, cfg.sampler, cfg.steps, cfg.guidance_scale) == (True, "lcm", 4, 1.0)
+    assert list((tmp_path / "whole" / "samples").iterdir())
+    _is_sampled_from(folder, taught)
+    again = config(folder)
+    with pytest.raises(UserError, match="is distilled already"):
+        Run(again, tmp_path / "again")
+
+
+def _is_sampled_from(folder: Path, taught: Path) -> None:
+    (portrait,) = synthetic.render(
+        synthetic.portrait(5, 0, "shaded"), synthetic.Expression(), (32, 32)
+    )
+    face = synthetic.landmarks(synthetic.Expression(), (32, 32))
+
+    def frames(folder: Path, **options) -> list[np.ndarray]:
+        animator, motion = Animator.load(folder), synthetic.motion("laugh", 5)
+        sampler = SamplerConfig(**options)
+        return list(animator(portrait, motion, ref_landmarks=face, sampler=sampler))
+
+    assert len(frames(folder)) == 5
+    np.testing.assert_array_equal(frames(folder), frames(folder, name="lcm", guidance_scale=1.0))
+    with pytest.raises(UserError, match="has its guidance built in; expected 1"):
+        frames(folder, guidance_scale=2.0)
+    with pytest.raises(UserError, match=r"'dpmpp_2m', but this checkpoint is distilled; .* lcm"):
+        frames(folder, name="dpmpp_2m")
+    with pytest.raises(UserError, match="'lcm', which is for distilled checkpoints"):
+        frames(taught, name="lcm")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("start", (), "distillation needs a teacher"),
+        ("train.trainable", ("unet.*", "appearance.*"), "has appearance.*; distillation changes"),
+        ("optimiser.average", 0.0, "optimiser.average is 0 and none is kept"),
+        ("distillation.target", "teacher", "expected one of 'average', 'student'"),
+        ("distillation.intervals", 30, "is 30; .* a multiple of distillation.steps, 4"),
+        ("distillation.huber", -1.0, "huber is -1.0; expected at least 0"),
+        ("distillation.guidance_scale", float("nan"), "guidance_scale is nan; expected a number"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(taught, tmp_path, option, value, message):
+    some = config(taught)
+    some.update_from_flattened_dict({option: value})
+    with pytest.raises(UserError, match=message):
+        Run(some, tmp_path / "run")
