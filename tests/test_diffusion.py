@@ -50,7 +50,7 @@ def test_consistency_sampling_ends_where_paths_do():
         for t, row in zip(table.t, table.rows().astype(np.float64), strict=True):
             alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
             ends.append(x * spread / np.hypot(alpha * spread, sigma))
-            x, _ = diffusion.update(row, x, (alpha * x - ends[-1]) / sigma, (0.0, 0.0))
+            x, _ = diffusion.update(tuple(row), x, (alpha * x - ends[-1]) / sigma, (0.0, 0.0))
         assert ends[0] == pytest.approx(truth(spread, zero_terminal_snr=True))
         assert x == pytest.approx(ends[-1], abs=1e-6)
 

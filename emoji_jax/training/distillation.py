@@ -43,7 +43,7 @@ class DistillationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Points of time between which the teacher steps, noisiest first, and after them clean latents.
+    """P = N + 1 points between which a teacher steps: timesteps, noisiest first, and clean latents.
 
     Attributes:
       t: timesteps; what stands for the clean one does not matter.
@@ -52,9 +52,9 @@ class Grid:
       rows: of the teacher's steps (`Steps.rows`).
     """
 
-    t: Int[np.ndarray, " N+1"]
-    alpha: Float[np.ndarray, " N+1"]
-    sigma: Float[np.ndarray, " N+1"]
+    t: Int[np.ndarray, " P"]
+    alpha: Float[np.ndarray, " P"]
+    sigma: Float[np.ndarray, " P"]
     rows: Float[np.ndarray, "N 6"]
 
     @classmethod
