@@ -21,7 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.attention = "auto"
 
     config.sampler = sampler = ml_collections.ConfigDict()
-    # ddim (as released), dpmpp_2m or unipc (take half the steps); empty: the checkpoint's own.
+    # ddim (as released), dpmpp_2m or unipc (take half the steps), lcm (what distilled checkpoints
+    # take, and no others); empty: the checkpoint's own.
     sampler.name = ""
     # Evaluations of the UNet (released code: 30); 0: the checkpoint's own.
     sampler.steps = 0
