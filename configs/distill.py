@@ -3,7 +3,7 @@
 python -m emoji_jax.train --config=configs/distill.py --workdir=runs/distill \
     --config.data.sources=DATASET --config.start=runs/stage2
 
-The teacher is what it starts from, with guidance; learning rate and average are the method's.
+The teacher is what it starts from, with guidance; learning rate and average are about the method's.
 Other networks: --config.model.preset=release --config.model.progressive=False. Not run at this size
 yet.
 """

@@ -16,6 +16,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.trainable = ("unet.*",)
     config.train.steps = 1000
     config.distillation.guidance_scale = 1.5
+    # What is learnt at one point goes on to the next noisier one: few, for a short training.
+    config.distillation.intervals = 8
     config.optimiser.learning_rate = 1e-4
     config.optimiser.warmup = 20
     config.optimiser.weight_decay = 0.0

@@ -248,7 +248,7 @@ def _unipc_corrected(h: np.ndarray, growth: float) -> np.ndarray:
 
 
 def lcm(schedule: Schedule, steps: int) -> Steps:
-    """Consistency sampling in several steps (arXiv 2310.04378, algorithm 3), of distilled networks.
+    """Consistency sampling in several steps (arXiv 2303.01469, algorithm 1), of distilled networks.
 
     x0 is taken to be the end of x's path. It is noised again with the noise that it says is in x,
     not with fresh noise: a table is all there is, and a frame does not depend on how it is made.

@@ -130,7 +130,8 @@ def samples(
     motion = model.cfg.unet.motion
     x0, reference, tokens = encode(model, batch, next(keys))
     count, length = x0.shape[:2]
-    drop = jax.random.bernoulli(next(keys), cfg.drop, (count,)) if cfg.drop else None
+    dropped = jax.random.bernoulli(next(keys), cfg.drop, (count,))
+    drop = dropped if cfg.drop else None
     gathered, seen = model.image_prompt.gather(tokens), model.see(batch["landmarks"])
     conditions = [
         dataclasses.replace(one.condition_on(reference, gathered, drop), motion=seen)

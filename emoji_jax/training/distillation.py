@@ -97,7 +97,7 @@ def loss(
     stage: AnimationConfig,
     schedule: diffusion.Schedule,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    """The consistency distillation loss of a batch (arXiv 2310.04378, eq. 14).
+    """The consistency distillation loss of a batch (arXiv 2310.04378, algorithm 1).
 
     Distances of clean latents count as in eq. 1 of arXiv 2406.01900: everywhere, and again under
     the expression mask and the face mask.
@@ -109,7 +109,8 @@ def loss(
       teacher: has other weights in its UNet, and nowhere else.
       average: who says where the path ends after the teacher's step; by default the student.
       cfg: of the distillation.
-      stage: which frames are given, and how masks and noise are, as in the stage before.
+      stage: which frames are given and which masks count, as in the stage before. Noise has no
+        offset, as when sampling.
       schedule: of the noise.
 
     Returns:
