@@ -1,6 +1,6 @@
-"""Quality against time: samplers, steps, guidance intervals and caches, in one run.
+"""Quality against time: samplers, steps, guidance intervals, caches and a student, in one run.
 
-python benchmarks/modes.py --checkpoint tiny --out modes
+python benchmarks/modes.py --checkpoint tiny --out modes [--student runs/tiny/distill/weights]
 
 Pairs of EmojiBench-mini are made in every mode, one pair after another: a busy moment of the
 machine hits all modes. Time is that of denoising and decoding, without compilation. Writes
@@ -24,22 +24,27 @@ from emoji_jax.metrics.l1 import l1
 from emoji_jax.sampling import SamplerConfig
 
 MODES: dict[str, dict[str, Any]] = {
-    "default": {},
+    "default": {"name": "", "steps": 0, "guidance_scale": None},
     **{f"ddim {n}": {"name": "ddim", "steps": n} for n in (30, 12, 8, 4)},
     **{f"dpmpp_2m {n}": {"name": "dpmpp_2m", "steps": n} for n in (20, 12, 8, 6, 4, 3, 2)},
     **{f"unipc {n}": {"name": "unipc", "steps": n} for n in (12, 8, 6, 4)},
     "guidance above 0.4": {"guidance_interval": (0.4, 1.0)},
     "guidance below 0.8": {"guidance_interval": (0.0, 0.8)},
     "no guidance": {"guidance_scale": 1.0},
-    "dpmpp_2m 4, no guidance": {"name": "dpmpp_2m", "steps": 4, "guidance_scale": 1.0},
+    "no guidance, 4 steps": {"guidance_scale": 1.0, "steps": 4},
+    "no guidance, 2 steps": {"guidance_scale": 1.0, "steps": 2},
     "safe": {"cache": "safe"},
     "fast": {"cache": "fast"},
     "safe, 20 steps": {"cache": "safe", "steps": 20},
     "fast, 20 steps": {"cache": "fast", "steps": 20},
     "unipc 8, safe": {"name": "unipc", "steps": 8, "cache": "safe"},
 }
+# Of a student, which is another checkpoint.
+STUDENT: dict[str, dict[str, Any]] = {f"student {n}": {"steps": n} for n in (8, 4, 2, 1)}
+# What modes do not say.
+OTHERWISE = {"name": "dpmpp_2m", "steps": 12, "guidance_scale": 1.5}
 # What all others are compared with: more steps change nothing that is seen.
-BEST = {"name": "dpmpp_2m", "steps": 60}
+BEST = {"steps": 60}
 COLUMNS = ("l1", "lpips", "accuracy", "expression", "identity", "jitter")
 
 
@@ -47,6 +52,7 @@ def main() -> None:
     """Measures, prints, draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default="tiny")
+    parser.add_argument("--student", help="what was distilled from it (configs/distill.py)")
     parser.add_argument("--pairs", type=int, default=12, help="half of them cross-reenactment")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
     parser.add_argument("--keep", type=float, help="sampler.keep; 0 hides nothing")
@@ -54,18 +60,23 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     animator, bench = Animator.load(args.checkpoint), mini.fetch()
+    student = Animator.load(args.student) if args.student else None
+    modes = {"best": OTHERWISE | BEST, **{n: OTHERWISE | MODES[n] for n in args.modes}}
+    modes |= STUDENT if student else {}
     measurement = Measurement(bench)
     kinds = [[pair for pair in bench.pairs if pair.kind == kind] for kind in ("self", "cross")]
     pairs = [pair for both in zip(*kinds, strict=False) for pair in both][: args.pairs]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("best", *args.modes)}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in modes}
     for number, pair in enumerate(pairs):
         task = measurement.task(pair)
         best = None
-        for name in rows:
-            config = SamplerConfig(keep=args.keep, **(BEST if name == "best" else MODES[name]))
+        for name, options in modes.items():
+            config, used = SamplerConfig(keep=args.keep, **options), animator
+            if student and name in STUDENT:
+                used = student
             for _ in range(1 if number else 2):  # the first time compiles
                 start = time.perf_counter()
-                (frames,) = methods.animate(animator, [task], config, bench.size, seed=0)
+                (frames,) = methods.animate(used, [task], config, bench.size, seed=0)
                 seconds = time.perf_counter() - start
             best = frames if best is None else best
             row = {"seconds": seconds, "change": float(l1(frames, best).mean())}

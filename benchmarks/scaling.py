@@ -88,7 +88,7 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     told["work"] = (
         train.accumulate
         / len(devices)
-        * flops.count(gradient, state.trained, state.frozen, part, key)
+        * flops.count(gradient, state.trained, state.beside, part, key)
     )
     told["flops"] = run._flops(state, batch, key) / len(devices)
     return update.lower(state, batch, key), told

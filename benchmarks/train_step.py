@@ -108,7 +108,7 @@ def _state(run: Run) -> TrainState:
 def _compiled(run: Run, state: TrainState, batch: step.Batch, key: jax.Array) -> Any:
     train = run.config.train
     update = step.make(
-        step.objective(*run._abstract, run.task.loss),
+        run.objective,
         run.optimiser,
         run.mesh,
         steps=train.steps,

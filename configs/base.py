@@ -21,7 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.attention = "auto"
 
     config.sampler = sampler = ml_collections.ConfigDict()
-    # ddim (as released), dpmpp_2m or unipc (take half the steps); empty: the checkpoint's own.
+    # ddim (as released), dpmpp_2m or unipc (take half the steps), lcm (what distilled checkpoints
+    # take, and no others); empty: the checkpoint's own.
     sampler.name = ""
     # Evaluations of the UNet (released code: 30); 0: the checkpoint's own.
     sampler.steps = 0
@@ -161,7 +162,7 @@ def _add_data(config: ml_collections.ConfigDict) -> None:
 
 def _add_training(config: ml_collections.ConfigDict) -> None:
     config.train = train = ml_collections.ConfigDict()
-    # animation, or autoencoder for the pictures' latents alone.
+    # animation, autoencoder for the pictures' latents alone, or distillation.
     train.task = "animation"
     # Updates (paper: 30000 in stage 1, 10000 in stage 2).
     train.steps = 30000
@@ -207,6 +208,19 @@ def _add_training(config: ml_collections.ConfigDict) -> None:
     animation.known = 0.5
     animation.ends_known = 0.5
     animation.each_known = 0.5
+
+    config.distillation = distillation = ml_collections.ConfigDict()
+    # Steps that the student's checkpoint samples with (arXiv 2310.04378: 1 to 8).
+    distillation.steps = 4
+    # Steps of the teacher's solver from noise to clean latents, a multiple of those (the same: 50).
+    distillation.intervals = 40
+    # Of the teacher, and built into the student (released code: 3.5).
+    distillation.guidance_scale = 3.5
+    # Width of the pseudo-Huber distance, of latents; 0: squares (diffusers' LCM: 0.001).
+    distillation.huber = 1e-3
+    # Who says where the teacher's step leads: average (the student's, as the method has it) or
+    # student (itself).
+    distillation.target = "average"
 
     config.autoencoder = autoencoder = ml_collections.ConfigDict()
     # Weight of the latents' divergence from a normal distribution.

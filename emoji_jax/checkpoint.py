@@ -20,7 +20,7 @@ from emoji_jax.models.layers import Compute
 
 _FORMAT = 1
 # Names that older checkpoints don't have: their defaults are what was done before.
-_NEWER = {"antialiased", "keep", "warped"}
+_NEWER = {"antialiased", "distilled", "keep", "warped"}
 _CONFIG = "config.json"
 _BUNDLED = Path(__file__).parent / "weights"
 # Where a training run puts its checkpoint when it is finished.

@@ -169,6 +169,14 @@ def _steps(schedule: Schedule, t: np.ndarray, *weights: np.ndarray) -> Steps:
     return Steps(t, *(np.asarray(x, np.float32) for x in columns))
 
 
+def _to_next(schedule: Schedule, t: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Tables of alpha and sigma, clean latents last, and weights a and b of first-order steps."""
+    squared = np.append(schedule.alphas_cumprod.astype(np.float64)[t], 1.0)
+    alpha, sigma = np.sqrt(squared), np.sqrt(1 - squared)
+    a = sigma[1:] / sigma[:-1]
+    return alpha, sigma, a, alpha[1:] - a * alpha[:-1]
+
+
 def ddim(schedule: Schedule, steps: int) -> Steps:
     """DDIM without noise (arXiv 2010.02502), stepping as the released code does.
 
@@ -190,10 +198,7 @@ def dpmpp_2m(schedule: Schedule, steps: int) -> Steps:
     the first-order update, which is DDIM's, is the limit.
     """
     t = trailing_timesteps(steps)
-    squared = np.append(schedule.alphas_cumprod.astype(np.float64)[t], 1.0)
-    alpha, sigma = np.sqrt(squared), np.sqrt(1 - squared)
-    a = sigma[1:] / sigma[:-1]
-    b = alpha[1:] - a * alpha[:-1]
+    alpha, sigma, a, b = _to_next(schedule, t)
     with np.errstate(divide="ignore"):
         h = np.diff(np.log(alpha) - np.log(sigma))
     inner = np.arange(1, steps - 1)
@@ -210,9 +215,7 @@ def unipc(schedule: Schedule, steps: int) -> Steps:
     clean latents has limits, as in `dpmpp_2m`.
     """
     t = trailing_timesteps(steps)
-    squared = np.append(schedule.alphas_cumprod.astype(np.float64)[t], 1.0)
-    alpha, sigma = np.sqrt(squared), np.sqrt(1 - squared)
-    a = sigma[1:] / sigma[:-1]
+    alpha, sigma, a, _ = _to_next(schedule, t)
     with np.errstate(divide="ignore"):
         h = np.diff(np.log(alpha) - np.log(sigma))
     growth = -alpha[1:] * np.expm1(-h)
@@ -244,8 +247,24 @@ def _unipc_corrected(h: np.ndarray, growth: float) -> np.ndarray:
     return growth * np.array([first - old, 1 - (first - old) - old / ratio, old / ratio])
 
 
+def lcm(schedule: Schedule, steps: int) -> Steps:
+    """Consistency sampling in several steps (arXiv 2303.01469, algorithm 1), of distilled networks.
+
+    x0 is taken to be the end of x's path. It is noised again with the noise that it says is in x,
+    not with fresh noise: a table is all there is, and a frame does not depend on how it is made.
+    That is DDIM from each trailing timestep to the next, which also is the solver that students
+    are distilled with (`training.distillation`).
+    """
+    t = trailing_timesteps(steps)
+    _, _, a, b = _to_next(schedule, t)
+    return _steps(schedule, t, a, b)
+
+
+# Those of distilled networks, whose prediction is the end of a path, and no others'.
+CONSISTENCY = "lcm"
 SAMPLERS: dict[str, Callable[[Schedule, int], Steps]] = {
     "ddim": ddim,
     "dpmpp_2m": dpmpp_2m,
     "unipc": unipc,
+    CONSISTENCY: lcm,
 }

@@ -58,8 +58,9 @@ def guided_velocity(
         if beside is None:  # nothing is known
             beside = jnp.zeros((*x.shape[:-1], model.cfg.unet.in_channels - x.shape[-1]), x.dtype)
         x = jnp.concatenate([x, beside], -1)
-    x = jnp.concatenate([x, x]) if guided else x
-    v, inner = model.unet.with_inner(x, jnp.broadcast_to(t, len(x)), conditions, depth, inner)
+    t = jnp.broadcast_to(t, len(x))
+    x, t = (jnp.concatenate([x, x]), jnp.concatenate([t, t])) if guided else (x, t)
+    v, inner = model.unet.with_inner(x, t, conditions, depth, inner)
     if guided:
         unconditional, conditional = jnp.split(v, 2)
         v = jnp.asarray(diffusion.guide(unconditional, conditional, scale))

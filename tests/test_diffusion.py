@@ -39,7 +39,20 @@ def test_converges_to_the_flow(name, zero_terminal_snr):
     ]
     assert errors[0] > errors[1] > errors[2]
     # DDIM is of first order and misses timesteps by one; DPM-Solver++ is better.
-    assert errors[2] < {"ddim": 1e-2, "dpmpp_2m": 5e-3, "unipc": 5e-3}[name]
+    assert errors[2] < {"dpmpp_2m": 5e-3, "unipc": 5e-3}.get(name, 1e-2)
+
+
+def test_consistency_sampling_ends_where_paths_do():
+    """Whatever the steps, if the networks tell the end of a path from any point of it."""
+    schedule, spread = diffusion.schedule(), 0.7
+    for steps in (1, 2, 4, 8):
+        table, x, ends = diffusion.lcm(schedule, steps), 1.3, []
+        for t, row in zip(table.t, table.rows().astype(np.float64), strict=True):
+            alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
+            ends.append(x * spread / np.hypot(alpha * spread, sigma))
+            x, _ = diffusion.update(tuple(row), x, (alpha * x - ends[-1]) / sigma, (0.0, 0.0))
+        assert ends[0] == pytest.approx(truth(spread, zero_terminal_snr=True))
+        assert x == pytest.approx(ends[-1], abs=1e-6)
 
 
 def test_dpm_solver_halves_the_error():

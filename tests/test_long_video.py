@@ -1,5 +1,6 @@
 """Videos longer than a window: every frame once, in any batch, and on from where it stopped."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -131,6 +132,19 @@ def test_any_batch_gives_the_same(denoise, long_video):
     one = denoise(long_video=long_video)
     assert one.shape[0] == COUNT and np.isfinite(one).all() and one.std() > 0.1
     np.testing.assert_allclose(denoise(long_video=long_video, batch=3), one, atol=2e-4)
+
+
+@pytest.mark.parametrize("long_video", ["progressive", "overlap"])
+def test_distilled_networks_make_long_videos(denoise, programs, long_video):
+    distilled = copy.copy(programs)  # the same programs
+    distilled.cfg = dataclasses.replace(programs.cfg, distilled=True, sampler="lcm", steps=2)
+    options = {"programs": distilled, "name": "", "steps": 0, "long_video": long_video}
+    with pytest.raises(UserError, match="has its guidance built in; expected 1"):
+        denoise(**options)
+    made = denoise(**options, guidance_scale=1.0)
+    assert np.isfinite(made).all() and made.std() > 0.1
+    again = denoise(**options, guidance_scale=1.0, batch=3)
+    np.testing.assert_allclose(again, made, atol=2e-4)
 
 
 @pytest.mark.parametrize("long_video", ["progressive", "overlap"])

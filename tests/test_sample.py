@@ -424,6 +424,7 @@ def test_sound_without_pictures(refused, media, tmp_path):
         ("--config.sampler.steps=-1", "sampler.steps is -1; expected 1 to 1000, or 0"),
         ("--config.sampler.steps=2.5", "invalid literal for int"),
         ("--config.sampler.name=euler", "sampler.name is 'euler'; expected one of ddim"),
+        ("--config.sampler.name=lcm", "'lcm', which is for distilled checkpoints .* one of ddim"),
         ("--config.sampler.guidance_scale=nan", "sampler.guidance_scale is nan; expected a number"),
         ("--config.sampler.frames=99", "sampler.frames is 99; expected 1 to 32"),
         ("--config.sampler.decode_batch=0", "decode_batch 1 or more"),

@@ -46,6 +46,8 @@ class EmojiConfig:
       steps: that it takes.
       guidance_scale: of classifier-free guidance.
       keep: up to which difference the portrait's own pixels are taken (`detail`); 0: never.
+      distilled: whether the UNet tells the end of a path, guidance included
+        (`training.distillation`): it takes no other sampler, and no guidance.
     """
 
     preset: str
@@ -65,6 +67,7 @@ class EmojiConfig:
     steps: int = 30
     guidance_scale: float = 3.5
     keep: float = 0.0
+    distilled: bool = False
 
     @classmethod
     def release(cls) -> "EmojiConfig":
@@ -101,8 +104,8 @@ class EmojiConfig:
             clip=CLIPVisionConfig(128, 512, 2, 4, image_size=112, patch_size=14, projection_dim=64),
             image_prompt=ImagePromptConfig(queries=8, width=128),
             sampler="dpmpp_2m",
-            steps=12,
-            guidance_scale=1.5,
+            steps=4,
+            guidance_scale=1.0,
             keep=0.08,
             antialiased=True,
             warped=True,

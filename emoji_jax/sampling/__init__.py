@@ -125,8 +125,12 @@ def denoise(
       windows: for videos longer than a window, other ones than shifting, overlapping ones.
       progress: told ("denoising", done, total).
       work: what is done of it already, to go on with; nothing, unless given.
+
+    Raises:
+      UserError: settings that can't work with these networks.
     """
     cfg, work = programs.cfg, work or Work()
+    check(config, cfg)
     sampler = diffusion.SAMPLERS[config.name or cfg.sampler]
     steps = sampler(programs.schedule, config.steps or cfg.steps)
     scale = cfg.guidance_scale if config.guidance_scale is None else config.guidance_scale

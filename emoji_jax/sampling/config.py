@@ -47,6 +47,27 @@ class SamplerConfig:
     keep: float | None = None
 
 
+def _check_distilled(sampler: SamplerConfig, cfg: EmojiConfig) -> None:
+    """Raises a UserError for samplers and guidance that would make wrong pixels."""
+    name = sampler.name or cfg.sampler
+    if cfg.distilled and name != diffusion.CONSISTENCY:
+        raise UserError(
+            f"sampler.name is {name!r}, but this checkpoint is distilled; expected "
+            f"{diffusion.CONSISTENCY}"
+        )
+    if cfg.distilled and sampler.guidance_scale not in (None, 1):
+        raise UserError(
+            f"sampler.guidance_scale is {sampler.guidance_scale}, but this checkpoint is distilled "
+            "and has its guidance built in; expected 1, or none given"
+        )
+    if name == diffusion.CONSISTENCY and not cfg.distilled:
+        known = ", ".join(one for one in diffusion.SAMPLERS if one != name)
+        raise UserError(
+            f"sampler.name is {name!r}, which is for distilled checkpoints (configs/distill.py), "
+            f"and this one is not; expected one of {known}"
+        )
+
+
 def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     """Raises a UserError for settings that can't work, at all or with some networks."""
     if cfg and sampler.long_video == "progressive" and not cfg.masked:
@@ -60,6 +81,8 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     if sampler.name and sampler.name not in diffusion.SAMPLERS:
         known = ", ".join(diffusion.SAMPLERS)
         raise UserError(f"sampler.name is {sampler.name!r}; expected one of {known}")
+    if cfg:
+        _check_distilled(sampler, cfg)
     if not 0 <= sampler.steps <= diffusion.TRAIN_STEPS:
         raise UserError(
             f"sampler.steps is {sampler.steps}; expected 1 to {diffusion.TRAIN_STEPS}, or 0"

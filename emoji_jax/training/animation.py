@@ -1,7 +1,7 @@
 """Training of the animation networks: what a batch costs in either stage (DESIGN: data flow)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +98,65 @@ def _each_frame(conditions: Conditions, frames: int) -> Conditions:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """What networks are shown of a batch: clips or, without motion modules, its frames one by one.
+
+    Attributes:
+      x0: scaled latents.
+      beside: masked latents and the mask, for networks that take them (3.3).
+      masks: M_e and M_f.
+      conditions: for each of the networks.
+    """
+
+    x0: Float[Array, "B F h w C"]
+    beside: Float[Array, "B F h w _"] | None
+    masks: Sequence[Float[Array, "B F h w 1"]]
+    conditions: Sequence[Conditions]
+
+
+def samples(
+    models: Sequence[Emoji], batch: Batch, keys: Iterator[PRNGKeyArray], cfg: AnimationConfig
+) -> Samples:
+    """A batch of `pipeline.batches` as the networks are shown it.
+
+    Args:
+      models: networks that differ in nothing but their UNets.
+      batch: of clips.
+      keys: three are taken.
+      cfg: which frames are given, and which samples see no portrait.
+    """
+    model, *_ = models
+    motion = model.cfg.unet.motion
+    x0, reference, tokens = encode(model, batch, next(keys))
+    count, length = x0.shape[:2]
+    dropped = jax.random.bernoulli(next(keys), cfg.drop, (count,))
+    drop = dropped if cfg.drop else None
+    gathered, seen = model.image_prompt.gather(tokens), model.see(batch["landmarks"])
+    conditions = [
+        dataclasses.replace(one.condition_on(reference, gathered, drop), motion=seen)
+        for one in models
+    ]
+    known = known_frames(next(keys), count, length, cfg, motion=motion)
+    masks = [batch[name].astype(jnp.float32) for name in ("expression_mask", "face_mask")]
+    if not motion:
+        conditions = [_each_frame(one, length) for one in conditions]
+        x0, known, *masks = (rearrange(x, "b f ... -> (b f) 1 ...") for x in (x0, known, *masks))
+    return Samples(x0, _beside(x0, known) if model.cfg.masked else None, masks, conditions)
+
+
+def _beside(x0: Array, known: Array) -> Array:
+    mask = jnp.broadcast_to(known[..., None, None, None], (*x0.shape[:-1], 1)).astype(x0.dtype)
+    return jnp.concatenate([mask * x0, mask], -1)
+
+
+def noise(keys: Iterator[PRNGKeyArray], x0: Array, offset: float) -> Array:
+    """Noise for latents, a part of it the same all over a sample; two keys are taken."""
+    eps = jax.random.normal(next(keys), x0.shape)
+    # The same in all frames of a clip: it must not teach motion modules to take out flicker.
+    return eps + offset * jax.random.normal(next(keys), (len(x0), 1, 1, 1, x0.shape[-1]))
+
+
 def loss(
     model: Emoji,
     batch: Batch,
@@ -113,38 +172,21 @@ def loss(
     Returns:
       The loss, and metrics: numbers, and `examples`, the loss of each sample of the batch.
     """
-    motion = model.cfg.unet.motion
     keys = iter(jax.random.split(key, 6))
-    x0, reference, tokens = encode(model, batch, next(keys))
-    count, length = x0.shape[:2]
-    drop = jax.random.bernoulli(next(keys), cfg.drop, (count,))
-    conditions = model.condition_on(reference, model.image_prompt.gather(tokens), drop)
-    conditions = dataclasses.replace(conditions, motion=model.see(batch["landmarks"]))
-    known = known_frames(next(keys), count, length, cfg, motion=motion)
-    masks = [batch[name].astype(jnp.float32) for name in ("expression_mask", "face_mask")]
-    if not motion:
-        conditions = _each_frame(conditions, length)
-        x0, known, *masks = (rearrange(x, "b f ... -> (b f) 1 ...") for x in (x0, known, *masks))
+    shown = samples([model], batch, keys, cfg)
+    x0 = shown.x0
     t = jax.random.randint(next(keys), (len(x0),), 0, diffusion.TRAIN_STEPS)
-    eps = jax.random.normal(next(keys), x0.shape)
-    # The same in all frames of a clip: it must not teach motion modules to take out flicker.
-    eps += cfg.noise_offset * jax.random.normal(next(keys), (len(x0), 1, 1, 1, x0.shape[-1]))
+    eps = noise(keys, x0, cfg.noise_offset)
     x_t = jnp.asarray(diffusion.add_noise(schedule, x0, eps, t))
     v = jnp.asarray(diffusion.velocity(schedule, x0, eps, t))
-    predicted = model.unet(_inputs(model, x_t, x0, known), t, conditions)
+    inputs = x_t if shown.beside is None else jnp.concatenate([x_t, shown.beside], -1)
+    predicted = model.unet(inputs, t, shown.conditions[0])
     predicted_x0, _ = diffusion.to_x0_eps(schedule, x_t, predicted, t)
-    total, metrics = _terms(predicted, v, x0, jnp.asarray(predicted_x0), masks, cfg)
+    total, metrics = _terms(predicted, v, x0, jnp.asarray(predicted_x0), shown.masks, cfg)
     if cfg.min_snr:
         total = total * snr_weights(schedule, t, cfg.min_snr)
-    return total.mean(), {"examples": total.reshape(count, -1).mean(1), **metrics}
-
-
-def _inputs(model: Emoji, x_t: Array, x0: Array, known: Array) -> Array:
-    """Noisy latents and, if the UNet takes them, masked latents and the mask (3.3)."""
-    if not model.cfg.masked:
-        return x_t
-    mask = jnp.broadcast_to(known[..., None, None, None], (*x0.shape[:-1], 1)).astype(x0.dtype)
-    return jnp.concatenate([x_t, mask * x0, mask], -1)
+    examples = total.reshape(len(batch["landmarks"]), -1).mean(1)
+    return total.mean(), {"examples": examples, **metrics}
 
 
 def _terms(
@@ -152,7 +194,7 @@ def _terms(
     v: Array,
     x0: Array,
     predicted_x0: Array,
-    masks: list[Array],
+    masks: Sequence[Array],
     cfg: AnimationConfig,
 ) -> tuple[Float[Array, " B"], dict[str, Array]]:
     expression, face = masks

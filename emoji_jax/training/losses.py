@@ -24,6 +24,18 @@ def snr_weights(schedule: Schedule, t: Int[Array, " B"], gamma: float) -> Float[
     return jnp.minimum(1.0, gamma * sigma_squared)
 
 
+def pseudo_huber(difference: Maps, width: float) -> Maps:
+    """sqrt(d^2 + c^2) - c, with which few large differences count less than squared.
+
+    Args:
+      difference: d.
+      width: c, where squares pass into absolute values; 0: squares everywhere.
+    """
+    if not width:
+        return jnp.square(difference)
+    return jnp.sqrt(jnp.square(difference) + width**2) - width
+
+
 def ldm_loss(predicted: Maps, target: Maps) -> Float[Array, " B"]:
     """L_LDM of each sample: mean square of what is wrong with the predicted velocity."""
     return per_sample(jnp.square(predicted - target))

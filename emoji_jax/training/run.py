@@ -29,7 +29,7 @@ from emoji_jax.training import (
 )
 from emoji_jax.training.checkpoint import RunCheckpoints, begun
 from emoji_jax.training.logs import Log, Profile, Speed
-from emoji_jax.training.state import TrainState, create, learning_rate
+from emoji_jax.training.state import TEACHER, TrainState, create, learning_rate
 from emoji_jax.training.tasks import HostBatch, task
 from emoji_jax.training.validation import Validation
 
@@ -125,7 +125,7 @@ class Run:
     @functools.cached_property
     def objective(self) -> Callable[..., Any]:
         """The loss as a function of parameters, batch and key."""
-        return step.objective(*self._abstract, self.task.loss, self.mesh)
+        return step.objective(*self._abstract, self.task.loss, self.mesh, self.task.beside)
 
     def shapes(self) -> TrainState:
         """The state as shapes with shardings."""
@@ -139,7 +139,8 @@ class Run:
 
     def _create(self, parameters: Any) -> TrainState:
         train = self.config.train
-        return create(parameters, train.trainable, self.optimiser, train.steps)
+        taught = TEACHER in self.task.beside
+        return create(parameters, train.trainable, self.optimiser, train.steps, teacher=taught)
 
     def state(self) -> TrainState:
         """The state to begin with: of the newest checkpoint, or before the first step."""
@@ -338,9 +339,9 @@ class Run:
             name: jax.ShapeDtypeStruct((len(x) // parts, *x.shape[1:]), x.dtype)
             for name, x in batch.items()
         }
-        objective = step.objective(graph, shapes, self.task.loss, self.mesh)
+        objective = step.objective(graph, shapes, self.task.loss, self.mesh, self.task.beside)
         function = jax.value_and_grad(objective, has_aux=True)
-        return parts * flops.count(function, state.trained, state.frozen, part, key)
+        return parts * flops.count(function, state.trained, state.beside, part, key)
 
 
 def _numbers(metrics: step.Metrics) -> dict[str, float]:

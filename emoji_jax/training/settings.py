@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import reprlib
 from pathlib import Path
 from typing import Any, get_args
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from emoji_jax import checkpoint, json_file
+from emoji_jax import checkpoint, diffusion, json_file
 from emoji_jax.config import build, choice
 from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
@@ -21,7 +22,8 @@ from emoji_jax.models.emoji import PRESETS, EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.training.animation import AnimationConfig
 from emoji_jax.training.autoencoder import AutoencoderConfig
-from emoji_jax.training.state import OptimiserConfig
+from emoji_jax.training.distillation import DistillationConfig
+from emoji_jax.training.state import AVERAGE, OptimiserConfig
 
 # Synthetic people from here on are for validation, and from twice that on for tests.
 _HELD_OUT = 10**9
@@ -142,6 +144,10 @@ def model_config(config: Config) -> EmojiConfig:
         motion=options.motion,
         in_channels=2 * latents + 1 if options.progressive else latents,
     )
+    if config.train.task == "distillation":
+        steps = config.distillation.steps
+        own = {"sampler": diffusion.CONSISTENCY, "steps": steps, "guidance_scale": 1.0}
+        cfg = dataclasses.replace(cfg, distilled=True, **own)
     return dataclasses.replace(
         cfg,
         size=tuple(config.size) or cfg.size,
@@ -171,6 +177,37 @@ def optimiser(config: Config) -> OptimiserConfig:
 def animation(config: Config) -> AnimationConfig:
     """The settings of the two stages' loss."""
     return build(AnimationConfig, "animation", config.animation)
+
+
+def distillation(config: Config) -> DistillationConfig:
+    """The settings of a student's loss.
+
+    Raises:
+      UserError: a number that can't be, or something but the UNet shall be trained.
+    """
+    cfg = build(DistillationConfig, "distillation", config.distillation)
+    choice("distillation.target", cfg.target, (AVERAGE, "student"))
+    positive(config, "distillation.steps", "distillation.intervals")
+    at_least(0, config, "distillation.huber")
+    if cfg.intervals > diffusion.TRAIN_STEPS or cfg.intervals % cfg.steps:
+        raise UserError(
+            f"distillation.intervals is {cfg.intervals}; expected up to {diffusion.TRAIN_STEPS}, "
+            f"and a multiple of distillation.steps, {cfg.steps}"
+        )
+    if not math.isfinite(cfg.guidance_scale):
+        raise UserError(f"distillation.guidance_scale is {cfg.guidance_scale}; expected a number")
+    if cfg.target == AVERAGE and not config.optimiser.average:
+        raise UserError(
+            "distillation.target is 'average', but optimiser.average is 0 and none is kept; "
+            "expected more than 0, or distillation.target=student"
+        )
+    others = [name for name in config.train.trainable if not name.startswith("unet.")]
+    if others:
+        raise UserError(
+            f"train.trainable has {', '.join(others)}; distillation changes nothing but the UNet, "
+            "expected patterns that begin with unet."
+        )
+    return cfg
 
 
 def autoencoder(config: Config) -> AutoencoderConfig:

@@ -21,13 +21,29 @@ def adopt(cfg: EmojiConfig, folders: Sequence[str]) -> EmojiConfig:
     """The configuration with the autoencoder's, and its latents' scale, from where its weights are.
 
     Raises:
-      UserError: a folder has no checkpoint.
+      UserError: a folder has no checkpoint, or there is nobody to be a student of.
     """
+    if cfg.distilled:
+        _check_teacher(folders)
     for folder in folders:
         directory = checkpoint.find(Path(folder).absolute())
         if (directory / "vae").is_dir():
             cfg = dataclasses.replace(cfg, vae=checkpoint.read_config(directory).vae)
     return cfg
+
+
+def _check_teacher(folders: Sequence[str]) -> None:
+    found = [checkpoint.find(Path(folder).absolute()) for folder in folders]
+    having = [directory for directory in found if (directory / "unet").is_dir()]
+    if not having:
+        raise UserError(
+            "distillation needs a teacher; expected config.start=FOLDER, a checkpoint with a UNet"
+        )
+    if checkpoint.read_config(having[-1]).distilled:
+        raise UserError(
+            f"{having[-1]} is distilled already, and guidance does not work with it; expected what "
+            "it was distilled from"
+        )
 
 
 def check_landmarks(cfg: EmojiConfig, folders: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ from emoji_jax.errors import UserError
 # Arrays, or what stands for them: shapes, shardings.
 Parameters = Mapping[str, Any]
 
+# Networks that a loss may see besides the one that is trained.
+TEACHER, AVERAGE = "teacher", "average"
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimiserConfig:
@@ -48,7 +51,8 @@ class TrainState:
     Attributes:
       step: steps done.
       trained: parameters that are trained, by dotted name.
-      frozen: all others.
+      frozen: all others; with a teacher, also what `trained` was in the beginning, as
+        `teacher.NAME`.
       moments: the optimiser's.
       average: running average of `trained`, or None.
     """
@@ -62,7 +66,17 @@ class TrainState:
     @property
     def best(self) -> Parameters:
         """All parameters as they shall be used: averaged, if an average is kept."""
-        return {**self.frozen, **(self.average or self.trained)}
+        own = {n: x for n, x in self.frozen.items() if not n.startswith(f"{TEACHER}.")}
+        return {**own, **(self.average or self.trained)}
+
+    @property
+    def beside(self) -> Parameters:
+        """What a loss may see without changing it: `frozen`, and the average as `average.NAME`."""
+        return {**self.frozen, **_named(AVERAGE, self.average or {})}
+
+
+def _named(network: str, parameters: Parameters) -> Parameters:
+    return {f"{network}.{name}": x for name, x in parameters.items()}
 
 
 def divide(names: Sequence[str], patterns: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -109,17 +123,23 @@ def optimiser(cfg: OptimiserConfig, steps: int) -> optax.GradientTransformation:
 
 
 def create(
-    parameters: Parameters, patterns: Sequence[str], cfg: OptimiserConfig, steps: int
+    parameters: Parameters,
+    patterns: Sequence[str],
+    cfg: OptimiserConfig,
+    steps: int,
+    *,
+    teacher: bool = False,
 ) -> TrainState:
     """The state before the first step; what it holds stays where the parameters are."""
     trained, frozen = divide(list(parameters), patterns)
     chosen = {name: parameters[name] for name in trained}
+    kept = {name: parameters[name] for name in frozen}
     return TrainState(
         step=jnp.int32(0),
         trained=chosen,
-        frozen={name: parameters[name] for name in frozen},
+        # Copies, here and below: what is donated to the step can't be one buffer twice.
+        frozen={**kept, **_named(TEACHER, jax.tree.map(jnp.copy, chosen))} if teacher else kept,
         moments=optimiser(cfg, steps).init(chosen),
-        # A copy: both are donated to the step, which one buffer can't be twice.
         average=jax.tree.map(jnp.copy, chosen) if cfg.average else None,
     )
 

@@ -1,6 +1,6 @@
 """One training step as one compiled program: gradients, several times if wanted, and an update."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,22 +16,33 @@ from emoji_jax.training.state import OptimiserConfig, Parameters, TrainState, ad
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Array]
-# Of a model on a batch: the loss, and metrics with `examples`, the loss of each sample.
-Loss = Callable[[Any, Batch, PRNGKeyArray], tuple[Array, Metrics]]
+# Of a model on a batch (and of others by name): the loss, and metrics with `examples`, the loss of
+# each sample.
+Loss = Callable[..., tuple[Array, Metrics]]
 
 
-def objective(graph: nnx.GraphDef, shapes: nnx.State, loss: Loss, mesh: Mesh) -> Callable[..., Any]:
-    """The loss as a function of parameters by name: (trained, frozen, batch, key).
+def objective(
+    graph: nnx.GraphDef, shapes: nnx.State, loss: Loss, mesh: Mesh, beside: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """The loss as a function of parameters by name: (trained, `TrainState.beside`, batch, key).
 
-    The mesh is told to those parts of networks that the compiler can't divide over it.
+    Args:
+      graph: of the networks.
+      shapes: of their parameters.
+      loss: function of a model, a batch and a key.
+      mesh: told to those parts of networks that the compiler can't divide over it.
+      beside: what other models it takes: those with NAME.x in place of each trained x.
     """
 
     def function(
         trained: Parameters, frozen: Parameters, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Array, Metrics]:
-        parameters = checkpoint.unflatten(shapes, {**frozen, **trained})
+        def model(own: Parameters) -> Any:
+            return nnx.merge(graph, checkpoint.unflatten(shapes, {**frozen, **own}))
+
+        others = {name: model({x: frozen[f"{name}.{x}"] for x in trained}) for name in beside}
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return loss(nnx.merge(graph, parameters), batch, key)
+            return loss(model(trained), batch, key, **others)
 
     return function
 
@@ -101,7 +112,7 @@ def make(
 
     def step(state: TrainState, batch: Batch, key: PRNGKeyArray) -> tuple[TrainState, Metrics]:
         grads, metrics = gradients(
-            state.trained, state.frozen, batch, jax.random.fold_in(key, state.step)
+            state.trained, state.beside, batch, jax.random.fold_in(key, state.step)
         )
         metrics["grad_norm"] = optax.tree.norm(grads)
         # In the order of the batch, so that every process finds its own.

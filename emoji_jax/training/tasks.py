@@ -1,4 +1,4 @@
-"""What is trained: animation in either stage, or the autoencoder."""
+"""What is trained: animation in either stage, a student of it, or the autoencoder."""
 
 import dataclasses
 import functools
@@ -11,34 +11,42 @@ from emoji_jax.config import build, choice
 from emoji_jax.metrics import lpips
 from emoji_jax.models.emoji import Emoji, Encoders, Networks
 from emoji_jax.programs import Programs
-from emoji_jax.training import animation, autoencoder, grids, settings, step
+from emoji_jax.training import animation, autoencoder, distillation, grids, settings, step
+from emoji_jax.training.state import AVERAGE, TEACHER
 
 HostBatch = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is trained: which networks, for which loss, shown how."""
+    """What is trained: which networks, for which loss (`beside`: of which others), shown how."""
 
     kind: Networks
     loss: step.Loss
     picture: Callable[[Programs, HostBatch], np.ndarray]
+    beside: tuple[str, ...] = ()
 
 
 def task(config: settings.Config) -> Task:
     """The task that a configuration names."""
-    if choice("train.task", config.train.task, ("animation", "autoencoder")) == "autoencoder":
+    kinds = ("animation", "autoencoder", "distillation")
+    kind = choice("train.task", config.train.task, kinds)
+    if kind == "autoencoder":
         cfg = settings.autoencoder(config)
         perception = lpips.load() if cfg.perceptual else None
         loss = functools.partial(autoencoder.loss, cfg=cfg, perception=perception)
         return Task(Encoders, loss, grids.of_autoencoder)
-    loss = functools.partial(
-        animation.loss, cfg=settings.animation(config), schedule=diffusion.schedule()
-    )
     sampler = build(sampling.SamplerConfig, "sampler", config.sampler)
 
     def picture(programs: Programs, batch: HostBatch) -> np.ndarray:
         frames = dataclasses.replace(sampler, frames=batch["landmarks"].shape[1])
         return grids.of_animation(programs, batch, frames, config.seed)
 
-    return Task(Emoji, loss, picture)
+    stage, schedule = settings.animation(config), diffusion.schedule()
+    if kind == "animation":
+        loss = functools.partial(animation.loss, cfg=stage, schedule=schedule)
+        return Task(Emoji, loss, picture)
+    taught = settings.distillation(config)
+    loss = functools.partial(distillation.loss, cfg=taught, stage=stage, schedule=schedule)
+    averaged = (AVERAGE,) if taught.target == AVERAGE else ()
+    return Task(Emoji, loss, picture, (TEACHER, *averaged))

@@ -48,7 +48,7 @@ class Validation:
         trained = state.average or state.trained
         for i, batch in enumerate(self.batches):
             placed = sharding.place_batch(batch, self._mesh)
-            value, metrics = self._function(trained, state.frozen, placed, jax.random.key(i))
+            value, metrics = self._function(trained, state.beside, placed, jax.random.key(i))
             metrics.pop("examples")
             for name, x in {"loss": value, **metrics}.items():
                 found.setdefault(f"validation_{name}", []).append(float(x))

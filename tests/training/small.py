@@ -28,7 +28,7 @@ emoji.PRESETS["tiny"] = lambda: NETWORKS
 
 
 def get_config(task: str = "stage1") -> ml_collections.ConfigDict:
-    """Of a task: vae, stage1 or stage2."""
+    """Of a task: vae, stage1, stage2 or distill."""
     path = Path(config_file.folder()) / f"{task}.py"
     return shrink(config_file.read(path.name, beside=str(path)), task)
 
@@ -43,7 +43,7 @@ def shrink(config: ml_collections.ConfigDict, task: str) -> ml_collections.Confi
     config.train.batch_size = 8
     config.train.remat = False
     config.train.steps = 4
-    config.train.frames = 4 if task == "stage2" else 1
+    config.train.frames = 4 if task in ("stage2", "distill") else 1
     config.optimiser.learning_rate = 1e-3
     config.optimiser.warmup = 0
     config.checkpoint.every = 2
