@@ -111,10 +111,11 @@ def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
 def check_same(config: Config, before: Config, workdir: Path) -> None:
     """Raises a UserError if options have changed that may not."""
     ours, theirs = config.to_dict(), before.to_dict()
+    # A section that a run knows nothing of is newer than it: there was nothing of its kind then.
     changed = [
         name
         for name in ours
-        if name not in _FREE and _but_steps(ours[name]) != _but_steps(theirs.get(name))
+        if name not in _FREE and _but_steps(ours[name]) != _but_steps(theirs.get(name, ours[name]))
     ]
     if changed:
         raise UserError(
