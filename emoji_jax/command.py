@@ -13,6 +13,12 @@ from emoji_jax import compiled
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
+# What needs less memory, most effective first.
+_LESS = (
+    "less is needed with a smaller config.size, config.dtype=bfloat16, config.sampler.batch=1, "
+    "config.sampler.decode_batch=1; in training, with a larger config.train.accumulate and "
+    "config.train.remat"
+)
 _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 
 
@@ -40,6 +46,12 @@ def run(main: Callable[[], None]) -> NoReturn:
         _fail(f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt:
         _fail("interrupted", 128 + signal.SIGINT)
+    except (MemoryError, RuntimeError) as error:
+        # JAX's own kind of RuntimeError is not imported here, nor by all commands.
+        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        told = str(error).strip() or "no more to be had"
+        _fail(f"too little memory: {told.splitlines()[0][:200]}; {_LESS}")
 
 
 def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:

@@ -54,3 +54,31 @@ def test_ctrl_c_is_no_mistake():
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_too_little_memory_is_told_with_what_needs_less():
+    program = (
+        "import jax, jax.numpy as jnp\n"
+        "from emoji_jax import command\n"
+        "def main(): jax.jit(lambda: jnp.ones((2**20, 2**22)).cumsum())().block_until_ready()\n"
+        "command.run(main)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "sampler.batch=1" in done.stderr.splitlines()[-1]
+    assert "error: too little memory: RESOURCE_EXHAUSTED" in done.stderr
+
+
+def test_a_cache_that_can_not_be_written_is_no_failure(tmp_path, monkeypatch):
+    program = (
+        "from emoji_jax import command\n"
+        "def main():\n    import jax; print(jax.jit(lambda x: x + 1)(1.0))\ncommand.run(main)"
+    )
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "2.0\n")
