@@ -25,6 +25,11 @@ def remember() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
 
 
+def place() -> str:
+    """Where what is compiled is kept; empty: nowhere."""
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+
+
 def folder() -> Path:
     """In the cache of outside files, one for each kind of processor: home folders are shared."""
     try:

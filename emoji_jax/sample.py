@@ -7,13 +7,15 @@ Without flags, an emoji that comes with the package laughs.
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from tqdm import tqdm
 
-from emoji_jax import by_hand, command
+from emoji_jax import by_hand, command, compiled
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
 from emoji_jax.driver import LANDMARKS, expression
@@ -22,6 +24,10 @@ from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.video import open_video
 from emoji_jax.video_writer import CONTAINERS, check_path
+
+if TYPE_CHECKING:  # which imports jax
+    from emoji_jax.animator import Animator
+    from emoji_jax.sampling import SamplerConfig
 
 _PORTRAIT = Path(__file__).parent / "examples" / "portrait.png"
 _REF = flags.DEFINE_string("ref", str(_PORTRAIT), "The portrait: any picture of a face.")
@@ -66,6 +72,11 @@ _REF_LANDMARKS = flags.DEFINE_string(
 _SAVE_MOTION = flags.DEFINE_string(
     "save_motion", None, "Also write the motion, as it is used, to this .npz file."
 )
+_WARM = flags.DEFINE_bool(
+    "warm",
+    False,
+    "Make nothing, but compile all that the other flags ask for: later runs start fast.",
+)
 _CONFIG = config_file.flag("sample.py")
 flags.declare_key_flag("config")
 
@@ -108,6 +119,11 @@ def main() -> None:
     look_at(_REF.value, _DRIVING.value)
     face = _REF_LANDMARKS.value and by_hand.read(_REF_LANDMARKS.value, _REF.value)
     animator = Animator.load(_CHECKPOINT.value, **loading)
+    if _WARM.value:
+        print(
+            f"compiled in {warm(animator, animating['sampler']):.1f} s; kept in {compiled.place()}"
+        )
+        return
     if not (_REF.present and _DRIVING.present):
         print(f"note: {_REF.value} is moved by {', '.join(_DRIVING.value)}", file=sys.stderr)
     with progress_bars() as progress:
@@ -124,6 +140,22 @@ def main() -> None:
             print("note: the same command with --resume goes on from here", file=sys.stderr)
             raise
     print(f"{out}: {len(animation)} frame{'s' * (len(animation) != 1)}")
+
+
+def warm(animator: "Animator", sampler: "SamplerConfig") -> float:
+    """Seconds of making a clip and a longer video, of which only what is compiled remains.
+
+    Raises:
+      UserError: nothing is kept.
+    """
+    if not compiled.place():
+        raise UserError("JAX_COMPILATION_CACHE_DIR is empty: what is compiled would be lost")
+    start = time.perf_counter()
+    window = sampler.frames or animator.config.frames
+    for length in (window, 2 * window):
+        for _ in animator(_PORTRAIT, expression("laugh", frames=length), sampler=sampler):
+            pass
+    return time.perf_counter() - start
 
 
 def look_at(portrait: str, drivers: Sequence[str]) -> None:

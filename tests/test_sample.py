@@ -503,3 +503,8 @@ def test_configuration_file_of_ones_own(animate, tmp_path):
 def test_built_in_expression_as_driver(animate):
     frames, _ = animate("--driving=expression:wink", f"--frames={_COUNT}", out="wink")
     assert len(frames) == _COUNT
+
+
+def test_warming_up_makes_nothing(run, tmp_path, monkeypatch):
+    code, out, _ = run("--warm", f"--out={tmp_path / 'out.mp4'}", "--config.sampler.frames=3")
+    assert code == 0 and "kept in" in out and not any(tmp_path.iterdir())
