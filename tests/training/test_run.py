@@ -21,7 +21,7 @@ from emoji_jax.animator import Animator
 from emoji_jax.data import pipeline, sources, synthetic
 from emoji_jax.errors import UserError
 from emoji_jax.models.vae import VAE
-from emoji_jax.training import animation
+from emoji_jax.training import animation, settings
 from emoji_jax.training.run import Run
 from tests.training import small
 
@@ -252,6 +252,16 @@ def test_other_options_are_refused(stage1):
     config.optimiser.learning_rate = 0.5
     with pytest.raises(UserError, match="other options: optimiser"):
         Run(config, stage1)
+
+
+def test_sections_that_a_run_does_not_know_are_no_other_options(tmp_path):
+    before, config = small.get_config("stage1"), small.get_config("stage1")
+    with before.unlocked():
+        del before["distillation"]
+    settings.check_same(config, before, tmp_path)
+    config.optimiser.learning_rate = 0.5
+    with pytest.raises(UserError, match="other options: optimiser;"):
+        settings.check_same(config, before, tmp_path)
 
 
 @pytest.mark.parametrize(
