@@ -39,7 +39,7 @@ from emoji_jax.models.emoji import PRESETS, abstract
 from emoji_jax.models.layers import Compute
 from emoji_jax.plan import plan
 from emoji_jax.programs import Programs
-from emoji_jax.training import flops, step
+from emoji_jax.training import flops
 from emoji_jax.training.run import Run
 
 _TOPOLOGY = flags.DEFINE_string("topology", None, "Kind and shape of a slice: v5e:2x4, v5p:2x2x2.")
@@ -69,9 +69,7 @@ def training_step(devices: list[jax.Device]) -> tuple[Any, dict[str, Any]]:
     train, state = run.config.train, run.shapes()
     if train.accumulate > 1:
         raise SystemExit("train.accumulate is a loop, and collectives in loops are counted once")
-    update = step.make(
-        run.objective, run.optimiser, run.mesh, steps=train.steps, accumulate=train.accumulate
-    )
+    update = run.make_update()
     batch, key = batches.shapes(run), jax.eval_shape(lambda: jax.random.key(0))
     told = {
         "mesh": dict(run.mesh.shape),

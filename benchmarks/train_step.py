@@ -26,7 +26,7 @@ from absl import flags
 from emoji_jax import command
 from emoji_jax import config as config_file
 from emoji_jax.models import convolution
-from emoji_jax.training import settings, sharding, start, step
+from emoji_jax.training import settings, sharding, start
 from emoji_jax.training.logs import peak_flops
 from emoji_jax.training.run import Run
 from emoji_jax.training.state import TrainState
@@ -46,10 +46,10 @@ def main() -> None:
     work = run._flops(state, batch, key)
     dtype = settings.compute(run.config, remat=False).dtype
     product, product_work = _product(dtype)
-    steps = {"step": _compiled(run, state, batch, key)}
+    steps = {"step": run.make_update().lower(state, batch, key).compile()}
     if jax.default_backend() == "cpu":
         with convolution.as_written():
-            steps["step, XLA's convolutions"] = _compiled(run, state, batch, key)
+            steps["step, XLA's convolutions"] = run.make_update().lower(state, batch, key).compile()
     memory = steps["step"].memory_analysis()
     seconds: dict[str, list[float]] = {name: [] for name in ("product", *steps)}
     for turn in range(_REPEATS.value + 1):
@@ -103,18 +103,6 @@ def _state(run: Run) -> TrainState:
     return jax.tree.map(
         lambda x, like: x if x.ndim else jax.device_put(x, like.sharding), state, run.shapes()
     )
-
-
-def _compiled(run: Run, state: TrainState, batch: step.Batch, key: jax.Array) -> Any:
-    train = run.config.train
-    update = step.make(
-        run.objective,
-        run.optimiser,
-        run.mesh,
-        steps=train.steps,
-        accumulate=train.accumulate,
-    )
-    return update.lower(state, batch, key).compile()
 
 
 def _product(dtype: Any) -> tuple[Callable[[], Any], float]:

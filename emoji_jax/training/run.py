@@ -127,6 +127,11 @@ class Run:
         """The loss as a function of parameters, batch and key."""
         return step.objective(*self._abstract, self.task.loss, self.mesh, self.task.beside)
 
+    def make_update(self) -> Any:
+        """A training step, compiled when it is first called."""
+        make = functools.partial(step.make, self.objective, self.optimiser, self.mesh)
+        return make(steps=self.config.train.steps, accumulate=self.config.train.accumulate)
+
     def shapes(self) -> TrainState:
         """The state as shapes with shardings."""
         flat = checkpoint.flatten(self._abstract[1])
@@ -247,13 +252,7 @@ class Run:
 
     def _steps(self, state: TrainState) -> TrainState:
         train, every = self.config.train, self.config.log
-        update = step.make(
-            self.objective,
-            self.optimiser,
-            self.mesh,
-            steps=train.steps,
-            accumulate=train.accumulate,
-        )
+        update = self.make_update()
         key = jax.random.key(self.config.seed)
         rate: Any = learning_rate(self.optimiser, train.steps)
         speed, unchecked = None, None
