@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
-from emoji_jax import checkpoint
+from emoji_jax import checkpoint, compiled
 from emoji_jax.animation import Actor, Animation, Drawn, Frame, Recipe
 from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
@@ -19,6 +19,7 @@ from emoji_jax.images import read_image
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
+from emoji_jax.models.attention import check as check_attention
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs
@@ -61,12 +62,8 @@ class Animator:
           UserError: no such checkpoint, or a size that it can't make.
         """
         directory = checkpoint.locate(name_or_dir)
-        if attention == "cudnn" and (jax.default_backend() != "gpu" or dtype == "float32"):
-            raise UserError(
-                "attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype"
-            )
-        if attention == "splash" and (jax.default_backend() != "tpu" or dtype == "float16"):
-            raise UserError("attention splash needs a TPU, and bfloat16 or float32 for dtype")
+        check_attention(attention, dtype)
+        compiled.remember()
         compute = Compute(dtype=dtype, attention=attention)
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
         if size:

@@ -15,9 +15,9 @@ from emoji_jax.errors import UserError
 
 # What needs less memory, most effective first.
 _LESS = (
-    "less is needed with a smaller config.size, config.dtype=bfloat16, config.sampler.batch=1, "
-    "config.sampler.decode_batch=1; in training, with a larger config.train.accumulate and "
-    "config.train.remat"
+    "less is needed with a smaller config.size, config.dtype=bfloat16, a smaller "
+    "config.sampler.frames, config.sampler.decode_batch=1; in training, with a larger "
+    "config.train.accumulate and config.train.remat"
 )
 _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 
@@ -48,10 +48,13 @@ def run(main: Callable[[], None]) -> NoReturn:
         _fail("interrupted", 128 + signal.SIGINT)
     except (MemoryError, RuntimeError) as error:
         # JAX's own kind of RuntimeError is not imported here, nor by all commands.
-        if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+        # Of a chip's own scratch memory, a kernel that asks for too much is a bug.
+        said = str(error)
+        scratch = re.search("vmem|smem|shared memory|scoped", said, re.IGNORECASE)
+        if isinstance(error, RuntimeError) and ("RESOURCE_EXHAUSTED" not in said or scratch):
             raise
-        told = str(error).strip() or "no more to be had"
-        _fail(f"too little memory: {told.splitlines()[0][:200]}; {_LESS}")
+        told = (said.strip() or "no more to be had").splitlines()[0]
+        _fail(f"too little memory: {told[:200]}; {_LESS}")
 
 
 def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:

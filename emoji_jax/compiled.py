@@ -4,9 +4,11 @@ import hashlib
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 
 from emoji_jax import assets
+from emoji_jax.errors import UserError
 
 
 def remember() -> None:
@@ -21,13 +23,30 @@ def remember() -> None:
         return  # which reads the variables when it is imported
     import jax
 
+    if jax.config.jax_compilation_cache_dir:
+        return  # somebody has chosen
     jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
 
 
-def place() -> str:
-    """Where what is compiled is kept; empty: nowhere."""
-    return os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+def check() -> str:
+    """Where what is compiled will be found again.
+
+    Raises:
+      UserError: nowhere, or nothing can be written there.
+    """
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    if not place:
+        raise UserError("JAX_COMPILATION_CACHE_DIR is empty: what is compiled would be lost")
+    try:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{place}, where what is compiled is kept, can't be written: {error.strerror}"
+        ) from None
+    return place
 
 
 def folder() -> Path:

@@ -23,6 +23,11 @@ def folder() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
+def defaults() -> ml_collections.ConfigDict:
+    """Every option at its default."""
+    return read("base.py", beside=str(folder() / "base.py"))
+
+
 def read(name: str, *, beside: str) -> ml_collections.ConfigDict:
     """What another configuration file says.
 

@@ -51,38 +51,50 @@ class Programs:
 
         self._merged = functools.partial(nnx.merge, graph)
 
-        def program(function: Callable, divided: int = 0) -> Callable:
-            """`divided`: how many of the first arguments have a row for each clip (or frame)."""
+        def program(
+            function: Callable, divided: int = 0, clips: int = 0, precision: str = "high"
+        ) -> Callable:
+            """The program of a function of a model and arguments.
+
+            Args:
+              function: what it does.
+              divided: how many of the first arguments have rows for clips (or frames).
+              clips: which of them has one for each: others have one for all, or two for each.
+              precision: of matrix products of fp32 numbers, where the UNet computes in fewer
+                digits; the autoencoder bands with "default".
+            """
 
             def run(parameters: nnx.State, *args: Any, **static: Any) -> Any:
                 def alone(parameters: nnx.State, *args: Any) -> Any:
                     model: Emoji = nnx.merge(graph, parameters)
                     # Left alone, accelerators shorten fp32 numbers in matrix products.
                     exact = not hasattr(model, "unet") or model.unet.compute.dtype == jnp.float32
-                    with jax.default_matmul_precision("highest" if exact else "default"):
+                    with jax.default_matmul_precision("highest" if exact else precision):
                         return function(model, *args, **static)
 
-                return self._everywhere(alone, divided, args)(parameters, *args)
+                rows = len(jax.tree.leaves(args[clips])[0]) if divided else 0
+                return self._everywhere(alone, divided, rows, args)(parameters, *args)
 
             return jax.jit(run, static_argnames=("guided", "rounding", "depth"))
 
         self._encode = program(generate.encode)
         self._condition = program(generate.condition)
         self._reconstruct = program(generate.reconstruct, 1)
-        self._features = program(generate.features, 2)
-        self._clips = program(generate.denoise_clips, 3)
-        self._predict = program(generate.predict_windows, 3)
+        self._features = program(generate.features, 2, 1, "default")
+        self._clips = program(generate.denoise_clips, 3, 1, "default")
+        self._predict = program(generate.predict_windows, 3, 1, "default")
         self._decode = program(generate.decode, 1)
 
-    def _everywhere(self, alone: Callable, divided: int, args: Sequence[Any]) -> Callable:
-        """A program that every device runs on its own rows, if they can be divided.
+    def _everywhere(
+        self, alone: Callable, divided: int, rows: int, args: Sequence[Any]
+    ) -> Callable:
+        """A program that every device runs on its own of so many rows, if they can be divided.
 
         No clip needs another one. Left to the compiler, guidance, which puts two batches one after
         the other, would move most of what there is between devices at every step
         (docs/scaling.md).
         """
-        rows = [len(x) for x in jax.tree.leaves(args[:divided])]
-        if self.devices == 1 or not rows or max(rows) % self.devices:
+        if self.devices == 1 or not rows or rows % self.devices:
             return alone
         assert self._mesh is not None
         mine, alike = PartitionSpec(self._mesh.axis_names[0]), PartitionSpec()

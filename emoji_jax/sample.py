@@ -6,11 +6,12 @@ Without flags, an emoji that comes with the package laughs.
 """
 
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from emoji_jax import by_hand, command, compiled
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
-from emoji_jax.driver import LANDMARKS, expression
+from emoji_jax.driver import LANDMARKS, MotionConfig, expression
 from emoji_jax.errors import UserError
 from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
@@ -120,9 +121,9 @@ def main() -> None:
     face = _REF_LANDMARKS.value and by_hand.read(_REF_LANDMARKS.value, _REF.value)
     animator = Animator.load(_CHECKPOINT.value, **loading)
     if _WARM.value:
-        print(
-            f"compiled in {warm(animator, animating['sampler']):.1f} s; kept in {compiled.place()}"
-        )
+        place, start = compiled.check(), time.perf_counter()
+        warm(animator, _REF.value, _DRIVING.value, ref_landmarks=face or None, **animating)
+        print(f"compiled in {time.perf_counter() - start:.1f} s; kept in {place}")
         return
     if not (_REF.present and _DRIVING.present):
         print(f"note: {_REF.value} is moved by {', '.join(_DRIVING.value)}", file=sys.stderr)
@@ -142,20 +143,21 @@ def main() -> None:
     print(f"{out}: {len(animation)} frame{'s' * (len(animation) != 1)}")
 
 
-def warm(animator: "Animator", sampler: "SamplerConfig") -> float:
-    """Seconds of making a clip and a longer video, of which only what is compiled remains.
-
-    Raises:
-      UserError: nothing is kept.
-    """
-    if not compiled.place():
-        raise UserError("JAX_COMPILATION_CACHE_DIR is empty: what is compiled would be lost")
-    start = time.perf_counter()
+def warm(
+    animator: "Animator",
+    portrait: str,
+    drivers: Sequence[str],
+    *,
+    sampler: "SamplerConfig",
+    moving: MotionConfig,
+    **others: Any,
+) -> None:
+    """Makes a clip and a longer video of what is asked for; only what is compiled remains."""
     window = sampler.frames or animator.config.frames
-    for length in (window, 2 * window):
-        for _ in animator(_PORTRAIT, expression("laugh", frames=length), sampler=sampler):
+    for length in sorted({min(n, moving.frames or n) for n in (window, 2 * window)}):
+        short = dataclasses.replace(moving, frames=length)
+        for _ in animator(portrait, drivers, sampler=sampler, moving=short, **others):
             pass
-    return time.perf_counter() - start
 
 
 def look_at(portrait: str, drivers: Sequence[str]) -> None:

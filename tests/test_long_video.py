@@ -4,20 +4,25 @@ import copy
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from benchmarks.step_time import collectives
 from emoji_jax import sampling
 from emoji_jax.errors import UserError
 from emoji_jax.images import clip_pixels
 from emoji_jax.models.emoji import abstract, initialise
+from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
 from emoji_jax.sampling.progressive import levels
@@ -60,10 +65,9 @@ def test_first_level_spreads_over_the_whole_video():
     assert [s.frames.tolist() for s in first] == [[0, 25, 50, 75, 100]]
 
 
-@pytest.fixture(scope="module")
-def programs() -> Programs:
+def make_programs(dtype: DTypeLike = jnp.float32, mesh: Mesh | None = None) -> Programs:
     cfg = NETWORKS
-    graph, _ = abstract(cfg)
+    graph, _ = abstract(cfg, Compute(dtype))
     # Zero-initialised last layers would let nothing through.
     noise = np.random.default_rng(0)
     parameters = initialise(cfg, seed=0)
@@ -71,7 +75,12 @@ def programs() -> Programs:
         path: leaf.replace(leaf[...] + 0.02 * noise.normal(size=leaf.shape).astype(np.float32))
         for path, leaf in nnx.to_flat_state(parameters)
     }
-    return Programs(cfg, graph, nnx.from_flat_state(leaves))
+    return Programs(cfg, graph, nnx.from_flat_state(leaves), mesh)
+
+
+@pytest.fixture(scope="module")
+def programs() -> Programs:
+    return make_programs()
 
 
 @pytest.fixture(scope="module")
@@ -234,24 +243,52 @@ def test_work_of_something_else_is_not_gone_on_with(tmp_path):
     assert Work(tmp_path / "w", "b").done == 0
 
 
+@pytest.mark.parametrize(
+    ("dtype", "networks", "autoencoder"),
+    [
+        ("float32", "HIGHEST", "HIGHEST"),
+        (jnp.float32, "HIGHEST", "HIGHEST"),
+        ("bfloat16", "DEFAULT", "HIGH"),
+    ],
+)
+def test_products_have_the_digits_of_their_numbers(dtype, networks, autoencoder):
+    """On accelerators, where fp32 numbers are shortened unless told otherwise."""
+    programs, cfg = make_programs(dtype), NETWORKS
+    side, clip = cfg.size[0], cfg.clip.image_size
+
+    def found(program, *args, **static):
+        told = str(program.trace(programs.parameters, *args, **static).jaxpr)
+        return set(re.findall(r"Precision\.(\w+)", told))
+
+    latents = np.zeros((2, 8, 8, cfg.vae.latent_channels), np.float32)
+    assert found(programs._decode, latents, rounding="nearest") == {autoencoder}
+    conditions = programs.encode(
+        np.zeros((side, side, 3), np.float32), np.zeros((clip, clip, 3), np.float32)
+    )
+    pictures = np.zeros((1, 4, side, side, 3), np.uint8)
+    assert found(programs._features, conditions, pictures, guided=True) == {networks}
+
+
 def test_eight_devices_share_the_windows(tmp_path):
-    """Eight make what one makes: a process of its own with as many, of one processor each."""
+    """Eight make what one makes: a process of its own with as many, of one processor each.
+
+    So do two with a single window at a time, which has two rows where there is guidance.
+    """
     script = (
         "import sys, numpy as np, jax\n"
         "from tests import test_long_video as t\n"
-        "from emoji_jax.programs import Programs\n"
-        "made = t.on_all_devices()\n"
+        "made = t.on_all_devices(int(sys.argv[2]))\n"
         "np.save(sys.argv[1], made)\n"
     )
     found = []
-    for count in (1, 8):
+    for count, batch in ((1, 0), (8, 0), (2, 1)):
         environment = os.environ | {
             "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
             "PYTHONPATH": str(ROOT),
         }
         path = tmp_path / f"{count}.npy"
         done = subprocess.run(
-            [sys.executable, "-c", script, str(path)],
+            [sys.executable, "-c", script, str(path), str(batch)],
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -261,17 +298,15 @@ def test_eight_devices_share_the_windows(tmp_path):
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout.splitlines()[-1]) == count
         found.append(np.load(path))
-    np.testing.assert_allclose(found[1], found[0], atol=2e-4)
+    for made in found[1:]:
+        np.testing.assert_allclose(made, found[0], atol=2e-4)
 
 
-def on_all_devices() -> np.ndarray:
+def on_all_devices(batch: int) -> np.ndarray:
     """Latents of a long video, made by all devices that there are, none waiting for another."""
-    import jax
-
     from emoji_jax.animator import all_devices
 
-    cfg = NETWORKS
-    programs = Programs(cfg, abstract(cfg)[0], initialise(cfg, seed=0), all_devices())
+    cfg, programs = NETWORKS, make_programs(mesh=all_devices())
     clips = programs._clips
 
     def looked_at(*args, **static):
@@ -286,4 +321,5 @@ def on_all_devices() -> np.ndarray:
     portrait = np.full((side, side, 3), 90, np.uint8)
     conditions = programs.encode(portrait / np.float32(127.5) - 1, clip_pixels(portrait, clip))
     pictures = np.random.default_rng(2).integers(0, 256, (COUNT, side, side, 3), np.uint8)
-    return np.array(sampling.denoise(programs, conditions, [pictures], SAMPLER, seed=3))
+    sampler = dataclasses.replace(SAMPLER, batch=batch)
+    return np.array(sampling.denoise(programs, conditions, [pictures], sampler, seed=3))

@@ -505,6 +505,34 @@ def test_built_in_expression_as_driver(animate):
     assert len(frames) == _COUNT
 
 
-def test_warming_up_makes_nothing(run, tmp_path, monkeypatch):
-    code, out, _ = run("--warm", f"--out={tmp_path / 'out.mp4'}", "--config.sampler.frames=3")
-    assert code == 0 and "kept in" in out and not any(tmp_path.iterdir())
+def test_warming_up_compiles_what_is_asked_for(tmp_path):
+    """And makes nothing; the same command after it finds every program."""
+    cache = tmp_path / "cache"
+    command = [sys.executable, "-m", "emoji_jax.sample", f"--out={tmp_path / 'out.mp4'}"]
+    command += ["--frames=6", "--config.sampler.frames=3", "--config.sampler.steps=1"]
+    environment = os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def kept(*flags: str) -> set[str]:
+        subprocess.run([*command, *flags], env=environment, cwd=ROOT, check=True)
+        return {path.name for path in cache.iterdir() if not path.name.endswith("-atime")}
+
+    first = kept("--warm")
+    assert len(first) > 5 and not (tmp_path / "out.mp4").exists()
+    assert kept() == first and (tmp_path / "out.mp4").exists()
+
+
+def test_warming_up_where_nothing_can_be_kept(tmp_path):
+    (tmp_path / "file").touch()
+    for place, said in (("", "is empty"), (str(tmp_path / "file"), "can't be written")):
+        done = subprocess.run(
+            [sys.executable, "-m", "emoji_jax.sample", "--warm"],
+            env=os.environ | {"JAX_COMPILATION_CACHE_DIR": place},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1

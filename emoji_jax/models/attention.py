@@ -2,13 +2,16 @@
 
 import functools
 import math
+import re
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from emoji_jax.errors import UserError
 from emoji_jax.models import splash
 from emoji_jax.models.convolution import AS_WRITTEN
 
@@ -21,6 +24,15 @@ _ACCELERATOR_LOGITS = 2**28
 _QUERY_CHUNK = 256
 # Sequences along time, and how many tokens a TPU's matrix unit is wide.
 _SHORT, _TOGETHER = 16, 128
+
+
+def check(impl: Implementation, dtype: DTypeLike) -> None:
+    """Raises a UserError if this machine lacks a kernel that was asked for, or it the dtype."""
+    backend, dtype = jax.default_backend(), jnp.dtype(dtype)
+    if impl == "cudnn" and (backend != "gpu" or dtype == jnp.float32):
+        raise UserError("attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype")
+    if impl == "splash" and (backend != "tpu" or dtype == jnp.float16):
+        raise UserError("attention splash needs a TPU, and bfloat16 or float32 for dtype")
 
 
 def attend(
@@ -87,7 +99,10 @@ def _kernel(q: Array, k: Array) -> Literal["cudnn", "splash"] | None:
 def _cudnn_takes(q: Array) -> bool:
     if q.dtype not in (jnp.bfloat16, jnp.float16):
         return False
-    capability = float(getattr(jax.devices()[0], "compute_capability", 0))
+    told = str(getattr(jax.devices()[0], "compute_capability", ""))
+    if not re.fullmatch(r"\d+\.\d+", told):
+        return False  # of another maker
+    capability = float(told)
     # Blackwell takes wider heads, too, but not for gradients.
     widest = 256 if 9 <= capability < 10 else 128
     return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= widest

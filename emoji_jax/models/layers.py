@@ -29,6 +29,10 @@ class Compute:
     attention: Implementation = "auto"
     remat: bool = False
 
+    def __post_init__(self) -> None:
+        # By name or by type: they have to compare as equal.
+        object.__setattr__(self, "dtype", jnp.dtype(self.dtype))
+
 
 class GroupNorm(nnx.Module):
     """Group normalisation of each frame by itself, statistics in fp32.

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import ml_collections
 
 from emoji_jax import checkpoint, diffusion, json_file
-from emoji_jax.config import build, choice
+from emoji_jax.config import build, choice, defaults
 from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
 from emoji_jax.data.transforms import ExampleConfig
 from emoji_jax.errors import UserError
 from emoji_jax.models.attention import Implementation
+from emoji_jax.models.attention import check as check_attention
 from emoji_jax.models.emoji import PRESETS, EmojiConfig
 from emoji_jax.models.layers import Compute
 from emoji_jax.training.animation import AnimationConfig
@@ -27,7 +28,7 @@ from emoji_jax.training.state import AVERAGE, OptimiserConfig
 
 # Synthetic people from here on are for validation, and from twice that on for tests.
 _HELD_OUT = 10**9
-# What may be changed when a run is gone on with, and so may every section's number of steps.
+# What may be changed when a run is gone on with, and so may the number of steps.
 _FREE = ("checkpoint", "log", "mesh", "start", "attention", "sampler", "motion")
 
 _NOTE = "config.json"
@@ -92,7 +93,7 @@ def note(config: Config, cfg: EmojiConfig, workdir: Path) -> None:
 
 
 def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
-    """What `note` wrote, or None if there is no run yet.
+    """What `note` wrote, or None if there is no run yet; newer options are at their defaults.
 
     Raises:
       UserError: it can't be read.
@@ -102,8 +103,8 @@ def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
         return None
     try:
         told = json_file.read(path)
-        options = ml_collections.ConfigDict(_tuples(told["options"]))
-        return options, checkpoint.parse_config(told["networks"])
+        options = _filled(_tuples(told["options"]), defaults().to_dict())
+        return ml_collections.ConfigDict(options), checkpoint.parse_config(told["networks"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} can't be read as a training run's: {error}") from None
 
@@ -111,12 +112,8 @@ def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:
 def check_same(config: Config, before: Config, workdir: Path) -> None:
     """Raises a UserError if options have changed that may not."""
     ours, theirs = config.to_dict(), before.to_dict()
-    # A section that a run knows nothing of is newer than it: there was nothing of its kind then.
-    changed = [
-        name
-        for name in ours
-        if name not in _FREE and _but_steps(ours[name]) != _but_steps(theirs.get(name, ours[name]))
-    ]
+    theirs["train"]["steps"] = ours["train"]["steps"]
+    changed = [name for name in ours if name not in _FREE and ours[name] != theirs[name]]
     if changed:
         raise UserError(
             f"{workdir} has a run with other options: {', '.join(changed)}; give another "
@@ -124,15 +121,20 @@ def check_same(config: Config, before: Config, workdir: Path) -> None:
         )
 
 
+def _filled(options: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    """With those of the others that are missing, in sections as well."""
+    own = {
+        name: _filled(value, others[name]) if isinstance(others.get(name), dict) else value
+        for name, value in options.items()
+    }
+    return {**others, **own}
+
+
 def _tuples(value: Any) -> Any:
     """JSON has lists where a configuration has tuples."""
     if isinstance(value, dict):
         return {name: _tuples(x) for name, x in value.items()}
     return tuple(value) if isinstance(value, list) else value
-
-
-def _but_steps(section: Any) -> Any:
-    return {**section, "steps": 0} if isinstance(section, dict) else section
 
 
 def model_config(config: Config) -> EmojiConfig:
@@ -166,6 +168,7 @@ def compute(config: Config, *, remat: bool) -> Compute:
     """How the networks shall compute."""
     dtype = choice("dtype", config.dtype, ("float32", "bfloat16", "float16"))
     attention = choice("attention", config.attention, get_args(Implementation))
+    check_attention(attention, dtype)
     return Compute(jnp.dtype(dtype), attention, remat)
 
 

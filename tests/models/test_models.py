@@ -105,14 +105,29 @@ def test_convolution_paths_agree(shape, dtype):
 
 
 def test_convolutions_are_chosen_by_shape():
-    picked = functools.partial(convolution._choose, dtype=jnp.float32)
-    assert picked(4096, 64, 64) == picked(4096, 320, 4) == "xla"
-    assert picked(4096, 128, 128) == "winograd"
-    assert picked(32, 1280, 1280) == picked(4096, 128, 128, dtype=jnp.bfloat16) == "columns"
+    def picked(count, side, inputs, outputs, dtype=jnp.float32):
+        return convolution._choose((count, side, side, inputs), outputs, jnp.dtype(dtype))
+
+    assert picked(1, 64, 64, 64) == picked(1, 64, 320, 4) == ("xla", 1)
+    assert picked(16, 16, 128, 128) == ("winograd", 16)
+    assert picked(2, 4, 1280, 1280) == ("columns", 2)
+    assert picked(16, 16, 128, 128, jnp.bfloat16) == ("columns", 16)
+    # Not more at a time than stays in cache, nor what would take gigabytes.
+    assert picked(30, 64, 128, 128) == ("winograd", 3)
+    assert picked(4, 128, 512, 512) == ("winograd", 1)
+    assert picked(4, 256, 512, 512) == ("xla", 4)
     with convolution.as_written():
-        assert picked(4096, 128, 128) == "xla"
+        assert picked(16, 16, 128, 128) == ("xla", 16)
     with pytest.raises(ValueError, match="expected auto, xla, columns or winograd"):
         convolve.__wrapped__(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 3)), "fft")
+
+
+def test_pictures_taken_in_turns(monkeypatch):
+    x, kernel = normal(0, 6, 4, 4, 128), normal(1, 3, 3, 128, 128)
+    expected = convolve(x, kernel, "xla")
+    monkeypatch.setattr(convolution, "_ROOM", 4 * 16 * 256 * 2)
+    assert convolution._choose(x.shape, 128, x.dtype) == ("winograd", 2)
+    np.testing.assert_allclose(convolve(x, kernel), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_group_norm_keeps_frames_apart():

@@ -254,14 +254,29 @@ def test_other_options_are_refused(stage1):
         Run(config, stage1)
 
 
-def test_sections_that_a_run_does_not_know_are_no_other_options(tmp_path):
-    before, config = small.get_config("stage1"), small.get_config("stage1")
-    with before.unlocked():
-        del before["distillation"]
+def test_runs_that_do_not_know_newer_options(stage1, tmp_path):
+    """They had them at their defaults: nothing of an option's kind was there."""
+    told = json.loads((stage1 / "config.json").read_text())
+    del told["options"]["distillation"], told["options"]["log"]["profile"]
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    noted = settings.noted(tmp_path)
+    assert noted is not None
+    before, config = noted[0], small.get_config("stage1")
+    settings.check(before)
     settings.check_same(config, before, tmp_path)
-    config.optimiser.learning_rate = 0.5
-    with pytest.raises(UserError, match="other options: optimiser;"):
+    config.train.steps = 100
+    settings.check_same(config, before, tmp_path)
+    config.distillation.steps = 8
+    with pytest.raises(UserError, match="other options: distillation;"):
         settings.check_same(config, before, tmp_path)
+
+
+def test_kernels_that_the_machine_has_not():
+    config = small.get_config("stage1")
+    for kernel, said in (("cudnn", "needs an NVIDIA GPU"), ("splash", "needs a TPU")):
+        config.attention = kernel
+        with pytest.raises(UserError, match=said):
+            settings.compute(config, remat=False)
 
 
 @pytest.mark.parametrize(
