@@ -3,7 +3,7 @@
 python -m emoji_jax.train --config=configs/tiny_distill.py --workdir=runs/tiny/distill \
     --config.start=runs/tiny/stage2
 
-About 7 seconds of one core a step. What 53 steps came to: docs/training-log.md.
+About 7 seconds of one core a step. What 53 steps at a constant rate came to: docs/training-log.md.
 """
 
 import ml_collections
