@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from emoji_jax import sampling
+from emoji_jax.credentials import Credentials
 from emoji_jax.detail import restore
 from emoji_jax.driver import Progress
 from emoji_jax.framing import View, paste, shares
@@ -268,7 +269,14 @@ class Animation:
         each = [actor.decode(own) for actor, own in zip(self.actors, latents, strict=True)]
         return zip(*each, strict=True)
 
-    def save(self, path: str | Path, *, grid: bool = False, resume: bool = False) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        grid: bool = False,
+        resume: bool = False,
+        credentials: bool = True,
+    ) -> None:
         """Makes the frames and writes them, with their times and sound; see `VideoWriter`.
 
         Until it is written, what is done lies beside it, in `.NAME.work`.
@@ -277,6 +285,7 @@ class Animation:
           path: what to write.
           grid: portrait, landmarks and result side by side.
           resume: go on with what an interrupted run left there, if it did.
+          credentials: say in the file's metadata that it was generated (`Credentials`).
 
         Raises:
           UserError: it can't be written; the work to resume was for something else.
@@ -285,7 +294,7 @@ class Animation:
         check_path(path, len(self))
         work = Work(path.with_name(f".{path.name}.work"), self.identity, resume=resume)
         try:
-            self.write(path, denoise(self.actors, work), grid=grid)
+            self.write(path, denoise(self.actors, work), grid=grid, credentials=credentials)
         except BaseException:
             if not work.done:
                 work.remove()
@@ -293,8 +302,20 @@ class Animation:
         work.remove()
 
     def write(
-        self, path: str | Path, latents: Float[np.ndarray, "P F h w C"], *, grid: bool = False
+        self,
+        path: str | Path,
+        latents: Float[np.ndarray, "P F h w C"],
+        *,
+        grid: bool = False,
+        credentials: bool = True,
     ) -> None:
         """Writes the frames of its actors' latents; see `save`."""
         frames = self.grid(latents) if grid else self.frames(latents)
-        write_video(path, frames, self.frame_rate, self.audio, self.times)
+        told = self.credentials if credentials else None
+        write_video(path, frames, self.frame_rate, self.audio, self.times, told)
+
+    @property
+    def credentials(self) -> Credentials:
+        """What its files say about where they come from."""
+        recipe = self.actors[0].recipe
+        return Credentials(recipe.programs.cfg.preset, recipe.seed, self.seam is not None)

@@ -24,6 +24,9 @@ _DRIVERS = flags.DEFINE_string("drivers", None, "Folder of drivers, for each of 
 _OUT = flags.DEFINE_string("out", None, "Folder for the results.", required=True)
 _SUFFIX = flags.DEFINE_string("suffix", ".mp4", "Of results that the table does not name.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "tiny", "Bundled checkpoint or folder of one.")
+_CREDENTIALS = flags.DEFINE_bool(
+    "credentials", True, "Say in the files' metadata that they were generated."
+)
 _RESUME = flags.DEFINE_bool("resume", False, "Leave out what is done already, and go on.")
 _PART = flags.DEFINE_integer("part", 0, "Which part of the pairs to make, of --parts.", 0)
 _PARTS = flags.DEFINE_integer("parts", 1, "Processes that share the pairs, each its part.", 1)
@@ -48,7 +51,8 @@ def main() -> None:
     report = out / (f"results.{_PART.value}.jsonl" if _PARTS.value > 1 else "results.jsonl")
     before = done(report, mine) if _RESUME.value else []
     kept = {result["out"] for result in before}
-    batch = Batch(Animator.load(_CHECKPOINT.value, **loading), out, _CONFIG.value)
+    animator = Animator.load(_CHECKPOINT.value, **loading)
+    batch = Batch(animator, out, _CONFIG.value, credentials=_CREDENTIALS.value)
     told = list(before)
     unfinished = report.with_name(f".{report.name}.unfinished")
     unfinished.write_text("".join(json.dumps(result) + "\n" for result in before))

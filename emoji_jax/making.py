@@ -46,13 +46,22 @@ class Batch:
       animator: the checkpoint.
       out: folder of results.
       config: options of all pairs, as `configs/sample.py` has them.
+      credentials: see `Animation.save`.
 
     Attributes:
       bugs: what went wrong that is no user's mistake.
     """
 
-    def __init__(self, animator: Animator, out: Path, config: ml_collections.ConfigDict):
+    def __init__(
+        self,
+        animator: Animator,
+        out: Path,
+        config: ml_collections.ConfigDict,
+        *,
+        credentials: bool = True,
+    ):
         self._animator, self._out, self._config = animator, out, config
+        self._credentials = credentials
         self._drivers: dict[tuple[str, MotionConfig], Driver] = {}
         self.bugs: list[Exception] = []
 
@@ -110,7 +119,7 @@ class Batch:
         parts = [latents] if len(group) == 1 else latents[:, None]
         for (pair, animation, start), part in zip(group, parts, strict=True):
             try:
-                animation.write(self._out / pair.out, part)
+                animation.write(self._out / pair.out, part, credentials=self._credentials)
             except Exception as error:
                 yield self._failed(pair, error)
                 continue

@@ -73,6 +73,9 @@ _REF_LANDMARKS = flags.DEFINE_string(
 _SAVE_MOTION = flags.DEFINE_string(
     "save_motion", None, "Also write the motion, as it is used, to this .npz file."
 )
+_CREDENTIALS = flags.DEFINE_bool(
+    "credentials", True, "Say in the file's metadata that it was generated, by what, of what seed."
+)
 _WARM = flags.DEFINE_bool(
     "warm",
     False,
@@ -136,7 +139,8 @@ def main() -> None:
         if _SAVE_MOTION.value:
             animation.motion.save(_SAVE_MOTION.value)
         try:
-            animation.save(out, grid=_GRID.value, resume=_RESUME.value)
+            how = {"grid": _GRID.value, "resume": _RESUME.value}
+            animation.save(out, credentials=_CREDENTIALS.value, **how)
         except KeyboardInterrupt:
             print("note: the same command with --resume goes on from here", file=sys.stderr)
             raise

@@ -37,7 +37,13 @@ class Encoder:
     """FFmpeg's libraries, pictures and sound interleaved."""
 
     def __init__(
-        self, path: Path, size: tuple[int, int], rate: Fraction, audio: Path | None, start: float
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        audio: Path | None,
+        start: float,
+        comment: str | None = None,
     ):
         import av
 
@@ -45,6 +51,8 @@ class Encoder:
         self.size = tuple(side + side % 2 for side in size)
         self.interval = float(1 / rate)
         self.container = av.open(str(path), "w")
+        if comment:
+            self.container.metadata["comment"] = comment
         self.stream = self.container.add_stream(codec, rate, options=_QUALITY[codec])
         self.stream.height, self.stream.width = self.size
         self.stream.pix_fmt = "yuv420p"

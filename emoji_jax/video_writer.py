@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
+from emoji_jax.credentials import Credentials
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 from emoji_jax.video_encoder import CONTAINERS, Encoder, write_errors
@@ -43,6 +44,7 @@ class VideoWriter:
       times: when each frame is shown, seconds, if not at equal intervals; the first is the start.
       audio: file whose sound goes with it. What it has before the first of `times` and after the
         last frame is left out.
+      credentials: what the file shall say about where it comes from.
 
     Raises:
       UserError: unknown suffix, or a place that can't be written to, then or later.
@@ -56,11 +58,12 @@ class VideoWriter:
         *,
         times: np.ndarray | None = None,
         audio: str | Path | None = None,
+        credentials: Credentials | None = None,
     ):
         check_path(path)
         self.path = Path(path)
         self.size, self.frame_rate = size, Fraction(frame_rate).limit_denominator(1001)
-        self.times, self.count = times, 0
+        self.times, self.count, self._credentials = times, 0, credentials
         suffix = self.path.suffix.lower()
         self._unfinished = self.path.with_name(f".{self.path.stem}.unfinished{self.path.suffix}")
         try:
@@ -77,12 +80,14 @@ class VideoWriter:
     def _open(self, suffix: str, audio: Path | None) -> _Sink:
         if suffix in CONTAINERS:
             start = 0.0 if self.times is None else float(self.times[0])
-            return Encoder(self._unfinished, self.size, self.frame_rate, audio, start)
+            told = self._credentials.text if self._credentials else None
+            return Encoder(self._unfinished, self.size, self.frame_rate, audio, start, told)
+        told = self._credentials.of_picture(suffix or ".png") if self._credentials else {}
         if suffix in _STILLS:
-            return _Still(self._unfinished)
+            return _Still(self._unfinished, told)
         if suffix:
-            return _Pillow(self._unfinished, self.frame_rate)
-        return _Pngs(self._unfinished)
+            return _Pillow(self._unfinished, self.frame_rate, told)
+        return _Pngs(self._unfinished, told)
 
     def write(self, frame: Picture) -> None:
         """Adds a frame."""
@@ -167,12 +172,12 @@ def check_path(path: str | Path, frames: int | None = None) -> None:
 
 
 class _Pngs:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, told: dict[str, Any]):
         path.mkdir()
-        self.path, self.count = path, 0
+        self.path, self.count, self.told = path, 0, told
 
     def write(self, frame: Picture, time: float) -> None:
-        Image.fromarray(frame).save(self.path / f"{self.count:06d}.png")
+        Image.fromarray(frame).save(self.path / f"{self.count:06d}.png", **self.told)
         self.count += 1
 
     def finish(self) -> None: ...
@@ -181,12 +186,12 @@ class _Pngs:
 
 
 class _Still:
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, told: dict[str, Any]):
         path.touch()
-        self.path = path
+        self.path, self.told = path, told
 
     def write(self, frame: Picture, time: float) -> None:
-        Image.fromarray(frame).save(self.path, quality=95)
+        Image.fromarray(frame).save(self.path, quality=95, **self.told)
 
     def finish(self) -> None: ...
 
@@ -194,9 +199,9 @@ class _Still:
 
 
 class _Pillow:
-    def __init__(self, path: Path, frame_rate: Fraction):
+    def __init__(self, path: Path, frame_rate: Fraction, told: dict[str, Any]):
         path.touch()
-        self.path, self.last = path, float(1 / frame_rate)
+        self.path, self.last, self.told = path, float(1 / frame_rate), told
         # Anything quicker is shown for a tenth of a second by browsers.
         self.shortest = 0.02 if path.suffix.lower() == ".gif" else 0.011
         self.frames: list[Image.Image] = []
@@ -221,6 +226,7 @@ class _Pillow:
             duration=np.diff(marks).tolist(),
             loop=0,
             quality=90,
+            **self.told,
         )
 
     def abandon(self) -> None:
@@ -233,13 +239,15 @@ def write_video(
     frame_rate: float | Fraction = 30,
     audio: str | Path | None = None,
     times: np.ndarray | None = None,
+    credentials: Credentials | None = None,
 ) -> None:
     """Writes frames; see `VideoWriter`."""
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise UserError(f"{path}: there are no frames to write")
-    with VideoWriter(path, first.shape[:2], frame_rate, times=times, audio=audio) as writer:
+    told = {"times": times, "audio": audio, "credentials": credentials}
+    with VideoWriter(path, first.shape[:2], frame_rate, **told) as writer:
         writer.write(first)
         for frame in frames:
             writer.write(frame)
