@@ -30,7 +30,26 @@ Picture = str | Path | Frame
 
 
 class Animator:
-    """Animates portraits with one checkpoint. Make it by `Animator.load`."""
+    """Animates portraits with one checkpoint. Make it by `Animator.load`.
+
+    >>> from emoji_jax import Animator, MotionConfig
+    >>> animator = Animator.load("tiny")
+    >>> animation = animator("portrait.png", "expression:wink", moving=MotionConfig(frames=4))
+
+    Frames are made when they are asked for, RGB of 8 bits, or written with their times and sound:
+
+    >>> [frame.shape for frame in animation]
+    [(256, 256, 3), (256, 256, 3), (256, 256, 3), (256, 256, 3)]
+    >>> animation.save("wink.mp4")
+
+    Pictures and motions may be arrays: a portrait of 8-bit RGB, landmarks of a driver that is read
+    once for many portraits.
+
+    >>> from emoji_jax import read_image
+    >>> again = animator(read_image("portrait.png"), animation.motion)
+    >>> len(again)
+    4
+    """
 
     def __init__(self, programs: Programs, checkpoint: str = ""):
         self.programs, self.checkpoint = programs, checkpoint
