@@ -198,7 +198,7 @@ def memory(args: argparse.Namespace) -> None:
             command = [sys.executable, __file__, "one", "--out", str(args.out)]
             command += ["--checkpoint", args.checkpoint, "--ref", args.ref]
             command += ["--frames", str(length), "--steps", str(args.steps), "--long_video", way]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             row = json.loads(done.stdout.splitlines()[-1])
             rows.append({"way": way, **row})
             numbers = [row["own_mb"], row["rss_mb"], row["seconds"], row["ms_a_frame"]]
