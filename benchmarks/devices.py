@@ -47,12 +47,14 @@ def main() -> None:
     if odd := [n for n in args.devices if n < 1 or _MOST % n]:
         sys.exit(f"--devices has {odd[0]}; expected divisors of {_MOST}")
     compiled.remember()
+    options = config_file.read(Path(args.config).name, beside=args.config)
+    options.train.batch_size, options.data.workers = _MOST, 0
     print("| program | devices | GFLOP of each | " + " | ".join(f"{k}, MB" for k in _KINDS) + " |")
     print("|---" * (3 + len(_KINDS)) + "|")
     for count in args.devices:
         devices = jax.devices()[:count]
         with convolution.as_written():  # which form is fast hangs on how many there are
-            found = dict(programs(args.preset, args.config, devices))
+            found = dict(programs(args.preset, options, devices))
         for name, lowered in found.items():
             program = lowered.compile()
             moved = Counter()
@@ -63,13 +65,11 @@ def main() -> None:
             print(f"| {name} | {count} | {work:.2f} | {cells} |", flush=True)
 
 
-def programs(preset: str, config: str, devices: list[jax.Device]) -> Iterator[tuple[str, Any]]:
+def programs(preset: str, options: Any, devices: list[jax.Device]) -> Iterator[tuple[str, Any]]:
     """Each program with its name, before it is compiled."""
     mesh = jax.sharding.Mesh(devices, ("data",)) if len(devices) > 1 else None
     sampling = memory.lower(preset, "float32", _MOST, _MOST, mesh)
     yield from ((name, sampling[name]) for name in ("landmarks", "denoising", "decoding"))
-    options = config_file.read(Path(config).name, beside=config)
-    options.train.batch_size, options.data.workers = _MOST, 0
     with tempfile.TemporaryDirectory() as workdir:
         run = Run(options, Path(workdir), devices)
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -21,7 +21,7 @@ trap 'rm -rf "$scratch"' EXIT
 export XLA_PYTHON_CLIENT_PREALLOCATE=false  # PyTorch wants memory, too
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 # What one part has compiled, the next ones need not; and none is there before the first.
-export JAX_COMPILATION_CACHE_DIR=$scratch/programs
+export JAX_COMPILATION_CACHE_DIR=$scratch/programs JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.2
 peers=()
 if why=$(python3 -c "import torch, diffusers" 2>&1); then
   peers=(--compare torch compiled)
