@@ -61,8 +61,8 @@ def main() -> None:
             for one in collectives(program.as_text(), count):
                 moved[one.kind if one.kind in _KINDS else "other"] += one.bytes / 1e6
             work = program.cost_analysis()["flops"] / 1e9
-            cells = " | ".join(f"{moved[kind]:.2f}" for kind in _KINDS)
-            print(f"| {name} | {count} | {work:.2f} | {cells} |", flush=True)
+            cells = " | ".join(f"{moved[kind]:.4g}" for kind in _KINDS)
+            print(f"| {name} | {count} | {work:.4g} | {cells} |", flush=True)
 
 
 def programs(preset: str, options: Any, devices: list[jax.Device]) -> Iterator[tuple[str, Any]]:
