@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from emoji_jax import diffusion
 from emoji_jax.models.emoji import PRESETS, abstract
@@ -41,8 +42,10 @@ def main() -> None:
             print(f"| {name} | {cells} | {sum(sizes) / _GB:.2f} |", flush=True)
 
 
-def lower(preset: str, dtype: str, windows: int, decode_batch: int) -> dict[str, Any]:
-    """The programs of a clip with guidance, by name."""
+def lower(
+    preset: str, dtype: str, windows: int, decode_batch: int, mesh: Mesh | None = None
+) -> dict[str, Any]:
+    """The programs of clips with guidance, by name; on devices that share them, if there are."""
     cfg, of, f32 = PRESETS[preset](), jax.ShapeDtypeStruct, jnp.float32
     graph, shapes = abstract(cfg, Compute(dtype=dtype))
     for name in shapes:
@@ -51,6 +54,14 @@ def lower(preset: str, dtype: str, windows: int, decode_batch: int) -> dict[str,
                 lambda x: of(x.shape, dtype if len(x.shape) > 1 else x.dtype), shapes[name]
             )
     programs = Programs(cfg, graph, shapes)
+    programs._mesh = mesh  # not given at once: there are no parameters to place
+
+    def placed(tree: Any, *axes: str) -> Any:
+        if mesh is None:
+            return tree
+        where = NamedSharding(mesh, PartitionSpec(*axes))
+        return jax.tree.map(lambda x: of(x.shape, x.dtype, sharding=where), tree)
+
     (h, w), pixels, channels = cfg.size, cfg.clip.image_size, cfg.vae.latent_channels
     latent = (h // cfg.vae.factor, w // cfg.vae.factor, channels)
     portrait = of((1, h, w, 3), f32), of((1, pixels, pixels, 3), f32)
@@ -66,14 +77,15 @@ def lower(preset: str, dtype: str, windows: int, decode_batch: int) -> dict[str,
         tuple(map(_padded, arrays))
         for arrays in ((steps.t, steps.rows()), (wanted.full, wanted.weights))
     )
+    seen, x, pictures = (placed(tree, "data") for tree in (seen, x, pictures))
+    shapes, conditions, portrait = map(placed, (shapes, conditions, portrait))
+    latents = placed(of((decode_batch, *latent), f32), "data")
     clip = shapes, seen, (x, (x, x), ()), None, (0, 1), table, choices, 1.5
     return {
         "portrait": programs._encode.lower(shapes, *portrait),
         "landmarks": programs._features.lower(shapes, conditions, pictures, guided=True),
         "denoising": programs._clips.lower(*clip, guided=True, depth=None),
-        "decoding": programs._decode.lower(
-            shapes, of((decode_batch, *latent), f32), rounding="nearest"
-        ),
+        "decoding": programs._decode.lower(shapes, latents, rounding="nearest"),
     }
 
 

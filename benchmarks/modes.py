@@ -3,8 +3,9 @@
 python benchmarks/modes.py --checkpoint tiny --out modes [--student runs/tiny/distill/weights]
 
 Pairs of EmojiBench-mini are made in every mode, one pair after another: a busy moment of the
-machine hits all modes. Time is that of denoising and decoding, without compilation. Writes
-`modes.json` and `modes.png`, and prints the table.
+machine hits all modes. Time is that of all work but detection: of encoding the portrait, drawing,
+denoising, decoding and putting frames together; nothing is compiled in it. Writes `modes.json` and
+`modes.png`, and prints the table.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ _MOTION = (
 _GROUPS = 32
 
 
-def fill(module: nn.Module, network: str, weights: Mapping[str, np.ndarray]) -> nn.Module:
+def fill(module: nn.Module, network: str, weights: Mapping[str, Any]) -> nn.Module:
     """Puts one of our networks' parameters, by path, into a module that has the same."""
     rules = (*_MOTION, *(rule for rule in published.NAMES[network] if "temporal" not in rule[1]))
     names = {published.published_name(path, rules): path for path in weights}
@@ -35,10 +35,10 @@ def fill(module: nn.Module, network: str, weights: Mapping[str, np.ndarray]) -> 
     if odd := wanted.keys() ^ names.keys():
         raise ValueError(f"{network}: {len(odd)} names differ, such as {sorted(odd)[:4]}")
     for name, path in names.items():  # one by one: both sides' weights fill most of a memory
-        array = np.array(weights[path], np.float32)
+        x = torch.from_numpy(np.array(weights[path], np.float32)).to(wanted[name].device)
         if path.endswith("kernel"):
-            array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
-        wanted[name].copy_(torch.from_numpy(array).reshape(wanted[name].shape))
+            x = x.T if x.ndim == 2 else x.permute(3, 2, 0, 1)
+        wanted[name].copy_(x.reshape(wanted[name].shape))
     return module.eval().requires_grad_(False)
 
 
@@ -68,18 +68,19 @@ class Reading:
 class WithReference:
     """Self-attention over a frame's tokens and, in the last half of a batch, the portrait's."""
 
-    def __init__(self, seen: dict[str, torch.Tensor], name: str, guided: Callable[[], bool]):
-        self.seen, self.name, self.guided = seen, name, guided
-        self.projected: tuple[torch.Tensor, torch.Tensor] | None = None
+    def __init__(self, _: str):
+        self.projected: tuple[torch.Tensor, ...] = ()
+        self.guided = False
+
+    def project(self, attn: Any, tokens: torch.Tensor, guided: bool) -> None:
+        """Once per portrait; with guidance the first half of a batch does not see it."""
+        self.projected, self.guided = _heads(attn, tokens, tokens)[1:], guided
 
     def __call__(self, attn: Any, hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         """The layer's output."""
         attend = functional.scaled_dot_product_attention
         q, k, v = _heads(attn, hidden_states, hidden_states)
-        if self.projected is None:
-            tokens = self.seen[self.name]
-            self.projected = _heads(attn, tokens, tokens)[1:]
-        alone = len(q) // 2 if self.guided() else 0
+        alone = len(q) // 2 if self.guided else 0
         count = len(q) - alone
         all_k, all_v = (
             torch.cat([own[alone:], reference.expand(count, -1, -1, -1)], 2)

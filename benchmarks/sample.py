@@ -7,79 +7,78 @@ python benchmarks/sample.py --part clip --dtype bfloat16 --compare torch compile
 A step is one call of the denoising UNet with motion modules, landmark features and a reference
 portrait, without guidance. A clip is all of it: the portrait and the landmarks are encoded, all
 steps denoise with guidance, and the frames are decoded. Weights are random, but for `tiny` the
-bundled ones. The peer is `benchmarks/peer.py`; runs take turns, so that a busy moment hits all.
+bundled ones. The peer is `benchmarks/peer.py`; ours takes turns with each, so that a busy moment
+hits both. The share is of a matrix product's speed in the same dtype, which takes its turn, too.
+
+Everything is printed once it is known. The first time includes compiling, but for what earlier runs
+left in the cache of compiled programs (`JAX_COMPILATION_CACHE_DIR=` switches that off).
 """
 
 import argparse
-import dataclasses
-import functools
+import importlib
 import json
 import os
 import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import kernels
 import numpy as np
-from flax import nnx
+import ours
+from given import Given, Sampling
+from peak import Product
 
-from emoji_jax import checkpoint, diffusion, generate
-from emoji_jax.models.emoji import PRESETS, EmojiConfig, abstract
-from emoji_jax.models.layers import Compute
-from emoji_jax.models.unet import Conditions
-from emoji_jax.plan import CACHES, plan
-from emoji_jax.programs import Programs
-from emoji_jax.training import flops
+from emoji_jax import compiled, diffusion
+from emoji_jax.models.emoji import PRESETS
+from emoji_jax.plan import CACHES
 from emoji_jax.training.logs import peak_flops
 
 # What makes numbers: called, it leaves them on the host.
 Run = Callable[[], np.ndarray]
+_OURS = "emoji_jax"
 
 
 def main() -> None:
-    """Measures what the arguments ask for and prints a table."""
+    """Measures what the arguments ask for and prints tables."""
     args = _arguments()
+    compiled.remember()
     cfg = PRESETS[args.preset]()
     side = args.side or cfg.size[0] // cfg.vae.factor
     given = Given(cfg, args.frames or cfg.frames, side, args.dtype, args.part)
-    start = time.perf_counter()
-    ours, work = (step if args.part == "step" else clip)(given, args)
-    expected = ours()
-    runs: dict[str, Run] = {"emoji_jax": ours}
-    first, peak = {"emoji_jax": time.perf_counter() - start}, _peak_gb()
-    for name in args.compare:
-        start = time.perf_counter()
-        runs[name] = peers(given, args, compiled=name == "compiled")
-        difference = np.abs(runs[name]().astype(np.float32) - expected)
-        first[name] = time.perf_counter() - start
-        print(f"{name}: differs by {difference.max() / np.abs(expected).max():.1e} of the largest")
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(args.repeats):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    told = {
-        "what": f"{args.part} of {args.preset}, 1x{given.frames}x{side}x{side} latents, "
-        f"{args.dtype}",
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-        "jax": jax.__version__,
-        "tflop": work / 1e12,
-        "seconds": {name: statistics.median(values) for name, values in seconds.items()},
-        "first_s": first,
-        "peak_gb": peak,
-    }
+    cfg, what = given.cfg, [given]
+    told = Told(args, f"{args.part} of {args.preset}, 1x{given.frames}x{side}x{side} latents")
     if args.part == "clip":
         scale = cfg.guidance_scale if args.guidance is None else args.guidance
-        told["what"] += f", {args.sampler or cfg.sampler} {args.steps or cfg.steps}, scale {scale}"
-        told["what"] += f", cache {args.cache}"
-    report(told)
-    if args.json:
-        print(json.dumps(told))
+        sampling = Sampling(args.sampler or cfg.sampler, args.steps or cfg.steps, scale, args.cache)
+        told.numbers["what"] += f", {sampling}"
+        what.append(sampling)
+    own = getattr(ours, args.part)(*what)
+    expected = told.first(_OURS, own.run)
+    told.turns({_OURS: own.run})
+    told.work(own.work())
+    told.report()
+    if own.stages:
+        told.stages([own.stages() for _ in range(args.repeats)])
+    if args.profile:
+        kernels.tell(args.profile, own.run)
+    truth = None
+    if args.part == "step" and args.dtype != "float32":
+        truth = ours.step(given.exactly()).run()
+        told.differs(_OURS, "ours in fp32", expected, truth)
+    if not args.compare:
+        return
+    runs = getattr(importlib.import_module("peer"), args.part)(*what)
+    for name in args.compare:
+        made = told.first(name, runs[name])
+        told.differs(name, "ours", made, expected)
+        if truth is not None:
+            told.differs(name, "ours in fp32", made, truth)
+        told.turns({_OURS: own.run, name: runs[name]})
+        told.report()
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,10 +95,104 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--cache", choices=list(CACHES), default="off", help="ours alone")
+    parser.add_argument("--profile", type=Path, help="folder for a trace of ours")
     args = parser.parse_args()
     if args.part == "step" and args.preset != "tiny":
         args.frames, args.side = args.frames or 2, args.side or 32
     return args
+
+
+class Told:
+    """What is known so far; all of it is printed each time there is more."""
+
+    def __init__(self, args: argparse.Namespace, what: str):
+        self._args, self._product = args, Product(args.dtype)
+        self._seconds: dict[str, list[float]] = {}
+        self._rates: list[float] = []
+        self.numbers: dict[str, Any] = {
+            "what": f"{what}, {args.dtype}",
+            "device": jax.devices()[0].device_kind,
+            "cores": os.cpu_count(),
+            "jax": jax.__version__,
+            "promised_tflop_s": (peak_flops(jax.devices()[0]) or 0) / 1e12 or None,
+            **{"seconds": {}, "first_s": {}, "peak_gb": None, "ratios": {}, "differences": {}},
+        }
+
+    def first(self, name: str, run: Run) -> np.ndarray:
+        """What comes of a run, the first one."""
+        start = time.perf_counter()
+        made = run()
+        self.numbers["first_s"][name] = time.perf_counter() - start
+        self.numbers["peak_gb"] = self.numbers["peak_gb"] or _peak_gb()  # of ours
+        print(f"{name}: {self.numbers['first_s'][name]:.1f} s the first time", flush=True)
+        return made
+
+    def turns(self, runs: Mapping[str, Run]) -> None:
+        """Times runs in turns; the last one's ratio to ours is of these turns alone."""
+        seconds: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(self._args.repeats):
+            self._rates.append(self._product.rate())
+            for name, run in runs.items():
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        for name, values in seconds.items():
+            self._seconds.setdefault(name, []).extend(values)
+            self.numbers["seconds"][name] = statistics.median(self._seconds[name])
+            if name != _OURS:
+                self.numbers["ratios"][name] = medians[name] / medians[_OURS]
+                self.numbers["ratio"] = min(self.numbers["ratios"].values())
+        print(", ".join(f"{name} {value:.3f} s" for name, value in medians.items()), flush=True)
+
+    def work(self, stages: dict[str, float]) -> None:
+        """Operations of ours."""
+        self.numbers["tflop"] = sum(stages.values()) / 1e12
+        self.numbers["stages"] = {n: {"tflop": work / 1e12} for n, work in stages.items()}
+
+    def stages(self, seconds: list[dict[str, float]]) -> None:
+        """Prints what ours spends its time on."""
+        for name, told in self.numbers["stages"].items():
+            told["seconds"] = statistics.median(one[name] for one in seconds)
+            print(f"  {name:10} {_row(told['tflop'], told['seconds'], self._peak)}")
+        self._end()
+
+    def differs(self, name: str, other: str, made: np.ndarray, expected: np.ndarray) -> None:
+        """Prints by how much at most, as a part of the largest number."""
+        difference = np.abs(made.astype(np.float32) - expected).max() / np.abs(expected).max()
+        self.numbers["differences"][f"{name} to {other}"] = float(difference)
+        print(f"{name}: differs from {other} by {difference:.1e} of the largest number", flush=True)
+
+    @property
+    def _peak(self) -> float:
+        return statistics.median(self._rates) / 1e12
+
+    def report(self) -> None:
+        """Prints the table."""
+        numbers, tflop = self.numbers, self.numbers["tflop"]
+        numbers["product_tflop_s"] = self._peak
+        print("{what}; {device}, {cores} cores, jax {jax}".format(**numbers))
+        promised = numbers["promised_tflop_s"]
+        print(
+            f"{tflop:.3f} TFLOP; matrix products: {self._peak:.3f} TFLOP/s"
+            + (f" of {promised:.0f} promised" if promised else "")
+            + f"; {numbers['peak_gb']:.2f} GB at most"
+        )
+        for name, value in numbers["seconds"].items():
+            ratio = numbers["ratios"].get(name)
+            more = f"   {ratio:.2f} times ours" if ratio else ""
+            print(f"{name:12} {_row(tflop, value, self._peak)}{more}")
+        self._end()
+
+    def _end(self) -> None:
+        if self._args.json:
+            print(json.dumps(self.numbers))
+        print(end="", flush=True)
+
+
+def _row(tflop: float, seconds: float, peak: float) -> str:
+    rate = tflop / seconds
+    return f"{seconds:8.3f} s   {rate:8.3f} TFLOP/s   {rate / peak:.0%} of matrix products' speed"
 
 
 def _peak_gb() -> float:
@@ -107,226 +200,6 @@ def _peak_gb() -> float:
     stats = jax.devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return stats.get("peak_bytes_in_use", process) / 1e9
-
-
-def report(told: dict[str, Any]) -> None:
-    """Prints the table; adds ratios and the share of the device's peak, where that is known."""
-    seconds = told["seconds"]
-    peak = peak_flops(jax.devices()[0])
-    print(f"{told['what']}; {told['device']}, {told['cores']} cores, jax {told['jax']}")
-    print(f"ours: {told['first_s']['emoji_jax']:.1f} s the first time, {told['peak_gb']:.2f} GB")
-    for name, value in seconds.items():
-        rate = told["tflop"] / value
-        share = f"   {rate * 1e12 / peak:.0%} of peak" if peak else ""
-        ratio = f"   {value / seconds['emoji_jax']:.2f} times ours" if len(seconds) > 1 else ""
-        print(f"{name:10} {value:8.3f} s   {rate:8.3f} TFLOP/s{share}{ratio}")
-    if len(seconds) > 1:
-        told["ratios"] = {
-            n: v / seconds["emoji_jax"] for n, v in seconds.items() if n != "emoji_jax"
-        }
-        told["ratio"] = min(told["ratios"].values())
-
-
-@dataclasses.dataclass
-class Given:
-    """What both sides are given: sizes, weights and inputs."""
-
-    cfg: EmojiConfig
-    frames: int
-    side: int
-    dtype: str
-    part: str
-
-    def __post_init__(self):
-        self.size = self.side * self.cfg.vae.factor
-        compute = Compute(dtype=self.dtype)
-        if self.cfg.preset == "tiny":  # whose latents are scaled as its own weights want it
-            self.cfg, self.graph, self.weights = checkpoint.load(
-                checkpoint.locate("tiny"), compute, self.dtype
-            )
-        else:
-            self.graph, self.weights = abstract(self.cfg, compute)
-            # The others stay shapes, where a step is all: they would fill the memory.
-            for name in self.weights if self.part == "clip" else ["unet"]:
-                draw = functools.partial(self._draw, exact=name == "vae")
-                self.weights[name] = jax.tree_util.tree_map_with_path(draw, self.weights[name])
-
-        self.cfg = dataclasses.replace(self.cfg, size=(self.size,) * 2, frames=self.frames)
-
-    def _draw(self, path: tuple, leaf: jax.ShapeDtypeStruct, *, exact: bool) -> jax.Array:
-        """Uniform numbers that keep activations at their size."""
-        rng = np.random.default_rng(leaf.size)
-        drawn = 2 * rng.random(leaf.shape, np.float32) - 1
-        if len(leaf.shape) > 1:
-            drawn *= np.sqrt(3 / np.prod(leaf.shape[:-1]))
-            return jnp.asarray(drawn, jnp.float32 if exact else self.dtype)
-        return jnp.asarray(("scale" in str(path)) + 0.1 * drawn)
-
-    def normal(self, *shape: int) -> np.ndarray:
-        """Inputs, the same whenever they are asked for."""
-        return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-    def of(self, network: str) -> Mapping[str, np.ndarray]:
-        """One network's weights by path."""
-        return {k: np.asarray(v) for k, v in checkpoint.flatten(self.weights[network]).items()}
-
-    def tokens(self) -> list[np.ndarray]:
-        """The portrait's, for each spatial transformer."""
-        _, prompt, _ = self.step_inputs()
-        latents = np.zeros((1, *self.shape), np.float32)
-        seen = jax.eval_shape(
-            lambda weights: nnx.merge(self.graph, weights).appearance(latents, prompt), self.weights
-        )
-        return [self.normal(*tokens.shape) for tokens in seen]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of a frame's latents."""
-        return self.side, self.side, self.cfg.vae.latent_channels
-
-    def step_inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Latents, image prompt, landmark features."""
-        unet, frames = self.cfg.unet, (1, self.frames, self.side, self.side)
-        queries = self.cfg.image_prompt.queries or 257
-        return (
-            self.normal(*frames, unet.in_channels),
-            self.normal(1, queries, unet.context),
-            self.normal(*frames, unet.channels[0]),
-        )
-
-    def clip_inputs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Portrait, CLIP's pixels, landmark pictures (and warped portraits), noise."""
-        rng, side = np.random.default_rng(1), self.cfg.clip.image_size
-        channels = 6 if self.cfg.warped else 3
-        return (
-            2 * rng.random((self.size, self.size, 3), np.float32) - 1,
-            self.normal(side, side, 3),
-            rng.integers(0, 256, (1, self.frames, self.size, self.size, channels), np.uint8),
-            self.normal(1, self.frames, *self.shape),
-        )
-
-
-STEP_T = 499
-
-
-def step(given: Given, _: argparse.Namespace) -> tuple[Run, float]:
-    """One call of the UNet, compiled, and its arithmetic."""
-    graph, weights = nnx.split(nnx.merge(given.graph, given.weights).unet)
-    tokens = [jnp.asarray(x, given.dtype) for x in given.tokens()]
-    project = jax.jit(lambda p, tokens: nnx.merge(graph, p).project_references(tokens))
-    references = project(weights, tokens)  # once per portrait, not per step
-    x, prompt, motion = map(jnp.asarray, given.step_inputs())
-    conditions = Conditions(prompt, references, motion)
-
-    def call(weights: nnx.State, x: jax.Array, t: jax.Array, conditions: Conditions) -> jax.Array:
-        return nnx.merge(graph, weights)(x, t, conditions)
-
-    inputs = weights, x, jnp.array([STEP_T]), conditions
-    compiled = jax.jit(call).lower(*inputs).compile()
-    return lambda: np.asarray(compiled(*inputs)), flops.count(call, *inputs)
-
-
-def clip(given: Given, args: argparse.Namespace) -> tuple[Run, float]:
-    """A whole clip, and its arithmetic: what is done once per portrait is not counted."""
-    cfg = given.cfg
-    programs = Programs(cfg, given.graph, given.weights)
-    portrait, pixels, pictures, noise = given.clip_inputs()
-    steps, scale = _sampler(cfg, programs.schedule, args)
-    wanted = plan(steps.t, guidance=scale != 1, cache=CACHES[args.cache])
-
-    def run() -> np.ndarray:
-        conditions = programs.encode(portrait, pixels)
-        latents = programs.denoise(conditions, pictures, noise, steps, scale, plan=wanted)[0]
-        frames = [programs.decode(latents[i : i + 4]) for i in range(0, given.frames, 4)]
-        return np.concatenate(frames)
-
-    def one(weights: nnx.State) -> jax.Array:
-        model = nnx.merge(given.graph, weights)
-        seen = model.condition(jnp.asarray(portrait)[None], jnp.asarray(pixels)[None])
-        seen = dataclasses.replace(seen, motion=jnp.zeros((*x.shape[:-1], cfg.unet.channels[0])))
-        return generate.guided_velocity(
-            model,
-            model.with_unconditional(seen) if scale != 1 else seen,
-            x,
-            None,
-            jnp.int32(STEP_T),
-            scale,
-            guided=scale != 1,
-        )[0]
-
-    x = jnp.asarray(noise)
-    seeing = flops.count(
-        lambda w: nnx.merge(given.graph, w).condition(portrait[None], pixels[None]), given.weights
-    )
-    each = flops.count(one, given.weights) - seeing
-    return run, each * int(wanted.full.sum())
-
-
-def _sampler(
-    cfg: EmojiConfig, schedule: diffusion.Schedule, args: argparse.Namespace
-) -> tuple[diffusion.Steps, float]:
-    steps = diffusion.SAMPLERS[args.sampler or cfg.sampler](schedule, args.steps or cfg.steps)
-    return steps, cfg.guidance_scale if args.guidance is None else args.guidance
-
-
-def peers(given: Given, args: argparse.Namespace, *, compiled: bool) -> Run:
-    """The same in PyTorch."""
-    import torch
-    from peer import Peer
-
-    torch.set_grad_enabled(False)
-    cfg, device = given.cfg, "cuda" if torch.cuda.is_available() else "cpu"
-    if args.part == "step":
-        return _peer_step(given, torch, Peer, device, compiled)
-    networks = ("unet", "appearance", "landmark_encoder", "vae")
-    peer = Peer(
-        cfg,
-        {name: given.of(name) for name in networks},
-        dtype=getattr(torch, given.dtype),
-        device=device,
-        compiled=compiled,
-    )
-    portrait, pixels, pictures, noise = given.clip_inputs()
-    steps, scale = _sampler(cfg, diffusion.schedule(), args)
-    model = nnx.merge(given.graph, given.weights)
-    gathered = model.image_prompt.gather(model.clip(jnp.asarray(pixels)[None]))
-    prompt = model.image_prompt
-    tokens = [
-        torch.from_numpy(np.array(x, np.float32)).to(device, peer.dtype)
-        for x in (
-            prompt.appearance(gathered),
-            prompt.unet(gathered),
-            prompt.unet(jnp.zeros_like(gathered)),
-        )
-    ]
-
-    def run() -> np.ndarray:
-        made = peer.animate(
-            peer.tensor(portrait[None], torch.float32),
-            tuple(tokens),
-            peer.tensor(pictures[0]) / 255,
-            peer.tensor(noise[0], torch.float32),
-            steps,
-            scale,
-        )
-        return made.cpu().numpy()
-
-    return run
-
-
-def _peer_step(given: Given, torch: Any, make: Any, device: str, compiled: bool) -> Run:
-    peer = make(
-        given.cfg,
-        {"unet": given.of("unet")},
-        dtype=getattr(torch, given.dtype),
-        device=device,
-        compiled=compiled,
-    )
-    x, prompt, motion = given.step_inputs()
-    for reader, tokens in zip(peer.readers(), given.tokens(), strict=True):
-        peer.seen[reader.name] = peer.tensor(tokens)
-    inputs = peer.tensor(x), STEP_T, peer.tensor(prompt), peer.tensor(motion)
-    return lambda: peer.velocity(*inputs).movedim(-3, -1).float().cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ python benchmarks/train_step.py --config=configs/stage2.py --config.train.batch_
 The peak is that of a matrix product in the same dtype, measured in turns with the steps: steps are
 compared with what the machine gives at that moment. Arithmetic is the model's, without what is
 computed twice. On the CPU, a step with the compiler's own convolutions takes its turn, too.
-Batches are of random numbers: time does not depend on them.
+Batches are of random numbers, and so are weights unless config.start names some: time does not
+depend on them.
 """
 
 import json
@@ -14,16 +15,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import batches
+import drawn
 import jax
 import jax.numpy as jnp
+import kernels
 from absl import flags
+from peak import Product
 
-from emoji_jax import command
+from emoji_jax import checkpoint, command
 from emoji_jax import config as config_file
 from emoji_jax.models import convolution
 from emoji_jax.training import settings, sharding, start
@@ -38,34 +41,34 @@ _CONFIG = config_file.flag("tiny_stage1.py")
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures and prints, each thing once it is known."""
     config = _CONFIG.value
     with tempfile.TemporaryDirectory() as workdir:
         run = Run(config, Path(workdir), jax.devices())
     state, batch, key = _state(run), batches.random(run), jax.random.key(0)
-    work = run._flops(state, batch, key)
     dtype = settings.compute(run.config, remat=False).dtype
-    product, product_work = _product(dtype)
-    steps = {"step": run.make_update().lower(state, batch, key).compile()}
+    product, update = Product(dtype), run.make_update()
+    begun = time.perf_counter()
+    steps = {"step": update.lower(state, batch, key).compile()}
+    print(f"compiled in {time.perf_counter() - begun:.1f} s", flush=True)
     if jax.default_backend() == "cpu":
         with convolution.as_written():
-            steps["step, XLA's convolutions"] = run.make_update().lower(state, batch, key).compile()
+            steps["step, XLA's convolutions"] = update.lower(state, batch, key).compile()
     memory = steps["step"].memory_analysis()
-    seconds: dict[str, list[float]] = {name: [] for name in ("product", *steps)}
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    rates = []
     for turn in range(_REPEATS.value + 1):
-        seconds["product"].append(_timed(product))
-        for name, update in steps.items():
-            start_s = time.perf_counter()
-            state, metrics = update(state, batch, key)
+        rates.append(product.rate())
+        for name, one in steps.items():
+            begun = time.perf_counter()
+            state, metrics = one(state, batch, key)
             jax.block_until_ready((state, metrics))
-            seconds[name].append(time.perf_counter() - start_s)
+            seconds[name].append(time.perf_counter() - begun)
         if not turn:  # the first is warming up
-            seconds = {name: [] for name in seconds}
-    if _PROFILE.value:
-        with jax.profiler.trace(_PROFILE.value):
-            jax.block_until_ready(steps["step"](state, batch, key))
+            seconds, rates = {name: [] for name in seconds}, []
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    peak = product_work / medians.pop("product")
+    print(", ".join(f"{name} {value:.3f} s" for name, value in medians.items()), flush=True)
+    work, peak = run._flops(state, batch, key), statistics.median(rates)
     told = {
         "what": f"{run.cfg.preset}, {run.config.train.frames} frames, batch of "
         f"{run.config.train.batch_size}, {jnp.dtype(dtype).name}",
@@ -82,7 +85,15 @@ def main() -> None:
     }
     _report(told)
     if _JSON.value:
-        print(json.dumps(told))
+        print(json.dumps(told), flush=True)
+    if _PROFILE.value:
+        kept = {}
+
+        def again() -> object:
+            kept["state"], metrics = steps["step"](state, batch, key)  # takes the state's memory
+            return kept["state"], metrics
+
+        kernels.tell(_PROFILE.value, again)
 
 
 def _report(told: dict[str, Any]) -> None:
@@ -92,35 +103,22 @@ def _report(told: dict[str, Any]) -> None:
         f"; state {told['state_gb']:.2f} GB, temporary {told['temporary_gb']:.2f} GB"
     )
     for name, value in told["seconds"].items():
-        print(f"{name:25} {value:8.3f} s   {told['share'][name]:.0%} of matrix products' speed")
+        share = f"{told['share'][name]:.0%} of matrix products' speed"
+        print(f"{name:25} {value:8.3f} s   {share}", flush=True)
 
 
 def _state(run: Run) -> TrainState:
-    """Before the first step, of what the configuration starts from."""
+    """Before the first step: of what the configuration starts from, or of any numbers."""
     config = run.config
-    flat = start.parameters(run.cfg, run.task.kind, config.start, config.seed)
+    if config.start:
+        flat = start.parameters(run.cfg, run.task.kind, config.start, config.seed)
+    else:
+        shapes = checkpoint.flatten(run._abstract[1])
+        flat = {name: drawn.weights(name, x.shape) for name, x in shapes.items()}
     state = run._create(sharding.place(flat, run.mesh))
     return jax.tree.map(
         lambda x, like: x if x.ndim else jax.device_put(x, like.sharding), state, run.shapes()
     )
-
-
-def _product(dtype: Any) -> tuple[Callable[[], Any], float]:
-    """A large matrix product on one device, and its arithmetic."""
-    size = 2048 if jax.default_backend() == "cpu" else 8192
-    a, b = (jnp.full((size, size), 0.5, dtype) for _ in range(2))
-    product = jax.jit(lambda a, b: jnp.dot(a, b, preferred_element_type=jnp.float32).astype(dtype))
-    return lambda: jax.block_until_ready(product(a, b)), 2.0 * size**3
-
-
-def _timed(function: Callable[[], Any]) -> float:
-    """The best of a few: the peak."""
-    best = float("inf")
-    for _ in range(4):
-        start_s = time.perf_counter()
-        function()
-        best = min(best, time.perf_counter() - start_s)
-    return best
 
 
 if __name__ == "__main__":

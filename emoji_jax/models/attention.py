@@ -79,7 +79,7 @@ def attend(
 def _choose(q: Array, k: Array) -> Implementation:
     logits = q.shape[0] * q.shape[2] * q.shape[1] * k.shape[1]
     short = max(q.shape[1], k.shape[1]) <= _SHORT and q.shape[0] >= _TOGETHER
-    if short and jax.default_backend() == "tpu" and not AS_WRITTEN.get():
+    if short and jax.default_backend() == "tpu" and not AS_WRITTEN.value:
         return "merged"
     limit = _CPU_LOGITS if jax.default_backend() == "cpu" else _ACCELERATOR_LOGITS
     # Few queries of very many sequences, as along time, are one chunk each: nothing is gained.
@@ -89,7 +89,7 @@ def _choose(q: Array, k: Array) -> Implementation:
 def _kernel(q: Array, k: Array) -> Literal["cudnn", "splash"] | None:
     """The fused kernel that this machine has for such a call."""
     backend = jax.default_backend()
-    if AS_WRITTEN.get():
+    if AS_WRITTEN.value:
         return None
     if backend == "gpu" and _cudnn_takes(q):
         return "cudnn"

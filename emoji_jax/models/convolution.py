@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Literal
 
 import jax
@@ -19,7 +18,8 @@ _CHANNELS = 128
 # Numbers beside input and output: more than the first do not stay in cache, and pictures are taken
 # in turns (some 1.3 times as fast); more than the second for a single picture are not worth it.
 _ROOM, _MOST = 2**24, 2**26
-AS_WRITTEN: ContextVar[bool] = ContextVar("as_written", default=False)
+# Known to JAX, so that what was traced without it is not taken for what is traced with it.
+AS_WRITTEN = jax.make_user_context(False)
 
 
 def convolve(
@@ -59,17 +59,14 @@ def convolve(
 @contextmanager
 def as_written() -> Iterator[None]:
     """Within, functions are traced without special kernels, so as to count what they do."""
-    token = AS_WRITTEN.set(True)
-    try:
+    with AS_WRITTEN(True):
         yield
-    finally:
-        AS_WRITTEN.reset(token)
 
 
 def _choose(shape: tuple[int, ...], outputs: int, dtype: DTypeLike) -> tuple[Implementation, int]:
     """How, and of how many pictures at a time."""
     count, pixels, inputs = shape[0], math.prod(shape[1:3]), shape[3]
-    if jax.default_backend() != "cpu" or min(inputs, outputs) < _CHANNELS or AS_WRITTEN.get():
+    if jax.default_backend() != "cpu" or min(inputs, outputs) < _CHANNELS or AS_WRITTEN.value:
         return "xla", count
     # Transformed weights are made in each call: it takes enough rows that use them. Half precision
     # has instructions for matrix products, and not the digits for Winograd's sums.
