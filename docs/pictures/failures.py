@@ -78,14 +78,16 @@ def two() -> Picture:
 
 
 _ALL = FramingConfig(face="all")
+# The rig turns by 40 degrees at most.
+_FARTHER = MotionConfig(controls=Controls(rotation=1.75))
 _THREE_TIMES = MotionConfig(controls=Controls(mouth=3.0))
 CASES = {
     "no_face": Case(house, "expression:laugh"),
     "upside_down": Case(lambda: person(1)[::-1, ::-1].copy(), "expression:laugh"),
     "covered": Case(lambda: covered(person(2)), "expression:laugh"),
-    "turned_driver": Case(lambda: person(1), towards(yaw=75)),
-    "turned_portrait": Case(lambda: person(1, yaw=50), "expression:mouth_open"),
-    "away": Case(lambda: person(2), towards(shift_x=14, shift_y=3)),
+    "turned_driver": Case(lambda: person(1), towards(yaw=40), _FARTHER),
+    "turned_portrait": Case(lambda: person(1, yaw=40), "expression:mouth_open"),
+    "away": Case(lambda: person(2), towards(shift_x=4, shift_y=3)),
     "exaggerated": Case(lambda: person(1), "expression:mouth_open", _THREE_TIMES),
     "grin": Case(lambda: person(5, jaw_open=0.7, smile_left=1, smile_right=1), "expression:laugh"),
     "cheeks": Case(lambda: person(1), "expression:cheek_puff"),
