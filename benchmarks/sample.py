@@ -18,7 +18,6 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -123,7 +122,7 @@ class Told:
         start = time.perf_counter()
         made = run()
         self.numbers["first_s"][name] = time.perf_counter() - start
-        self.numbers["peak_gb"] = self.numbers["peak_gb"] or _peak_gb()  # of ours
+        self.numbers["peak_gb"] = self.numbers["peak_gb"] or compiled.peak_memory() / 1e9  # of ours
         print(f"{name}: {self.numbers['first_s'][name]:.1f} s the first time", flush=True)
         return made
 
@@ -193,13 +192,6 @@ class Told:
 def _row(tflop: float, seconds: float, peak: float) -> str:
     rate = tflop / seconds
     return f"{seconds:8.3f} s   {rate:8.3f} TFLOP/s   {rate / peak:.0%} of matrix products' speed"
-
-
-def _peak_gb() -> float:
-    """Most of the device's memory that was used; of a CPU's, by the process."""
-    stats = jax.devices()[0].memory_stats() or {}
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return stats.get("peak_bytes_in_use", process) / 1e9
 
 
 if __name__ == "__main__":

@@ -49,6 +49,17 @@ def check() -> str:
     return place
 
 
+def peak_memory() -> float:
+    """Most bytes that the accelerator has had in use; on a CPU, this process."""
+    import resource
+
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return float(stats.get("peak_bytes_in_use", process))
+
+
 def folder() -> Path:
     """In the cache of outside files, one for each kind of processor: home folders are shared."""
     try:

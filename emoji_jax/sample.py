@@ -126,7 +126,8 @@ def main() -> None:
     if _WARM.value:
         place, start = compiled.check(), time.perf_counter()
         warm(animator, _REF.value, _DRIVING.value, ref_landmarks=face or None, **animating)
-        print(f"compiled in {time.perf_counter() - start:.1f} s; kept in {place}")
+        seconds, memory = time.perf_counter() - start, compiled.peak_memory() / 1e9
+        print(f"compiled in {seconds:.1f} s; {memory:.2f} GB of memory at most; kept in {place}")
         return
     if not (_REF.present and _DRIVING.present):
         print(f"note: {_REF.value} is moved by {', '.join(_DRIVING.value)}", file=sys.stderr)
