@@ -96,7 +96,7 @@ class Track:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Driver:
     """A motion and what comes with it.
 

@@ -181,7 +181,7 @@ def test_what_was_followed_is_put_in_time_without_looking_again(tmp_path):
     """A video, whole or in part, later or at once: the same motion."""
     with Image.open(PORTRAIT) as image:
         frames = [np.array(image.rotate(4 * i)) for i in range(6)]
-    with VideoWriter(tmp_path / "v.mp4", frames[0].shape[:2], 10) as writer:
+    with VideoWriter(tmp_path / "v.mp4", frames[0].shape[:2], 10.0) as writer:
         for frame in frames:
             writer.write(frame)
     from emoji_jax.landmarks import Detector
