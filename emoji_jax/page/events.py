@@ -221,15 +221,15 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     gr.on([field.change for field in fields], **preview)
     demo.load(**see).then(**follow).then(**preview)
 
-    def picked(event: gr.SelectData) -> str:
-        return f"expression:{p.names[event.index]}"
+    def picked(event: gr.EventData) -> str:
+        return f"expression:{event.name}"
 
     def given(path: str | None) -> Any:
         return path or gr.skip()
 
     chosen = {"outputs": p.source, "queue": False, **swift}
     for event in (
-        p.gallery.select(picked, **chosen),
+        p.gallery.click(picked, None, **chosen),
         p.motion_file.change(given, p.motion_file, **chosen),
         p.recorded.change(given, p.recorded, **chosen),
     ):

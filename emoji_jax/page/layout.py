@@ -13,6 +13,16 @@ from emoji_jax.page.work import Page
 _STYLE = Path(__file__).parent / "style.css"
 FIRST = "laugh"
 """The built-in expression that the page begins with."""
+# Of the gallery: which button was pressed, by mouse or keyboard.
+_PICK = """
+element.addEventListener("click", event => {
+  const pressed = event.target.closest("button[data-name]");
+  if (!pressed) return;
+  for (const one of element.querySelectorAll("button[data-name]"))
+    one.setAttribute("aria-pressed", one === pressed);
+  trigger("click", {name: pressed.dataset.name});
+});
+"""
 
 
 def gradio(folder: Path) -> ModuleType:
@@ -34,11 +44,9 @@ def gradio(folder: Path) -> ModuleType:
 
 def appearance(gr: ModuleType) -> dict[str, Any]:
     """Theme and style sheet; fonts are those that the visitor has."""
-    theme = gr.themes.Soft(
+    theme = gr.themes.Default(
         primary_hue="amber",
-        secondary_hue="amber",
         neutral_hue="stone",
-        radius_size="md",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
     )
@@ -56,10 +64,10 @@ def lay_out(gr: ModuleType, page: Page, privacy: str) -> SimpleNamespace:
     with gr.Row(elem_id="columns"):
         with gr.Column(scale=5, min_width=320):
             _portrait(gr, p)
-            _motion(gr, p, page)
+            _motion(gr, p)
+            _adjust(gr, p, page)
         with gr.Column(scale=6, min_width=320, elem_id="right"):
             _preview(gr, p)
-            _adjust(gr, p, page)
             _result(gr, p)
     gr.HTML(f"<p>{privacy}</p>", elem_id="privacy")
     p.portrait, p.motion, p.made = (
@@ -75,48 +83,32 @@ def _slot(gr: ModuleType, p: SimpleNamespace, place: str) -> None:
 
 
 def _portrait(gr: ModuleType, p: SimpleNamespace) -> None:
-    with gr.Group(elem_classes="card"):
+    with gr.Column(elem_classes="card"):
         gr.HTML("<h2>1. Portrait</h2>")
         with gr.Row():
             with gr.Column(min_width=150):
                 p.portrait_file = gr.File(
-                    label="Drop a picture of a face", height=150, elem_id="portrait-file"
+                    label="Picture of a face", height=190, elem_id="portrait-file"
                 )
             with gr.Column(min_width=150):
                 p.portrait_shown = gr.HTML("", elem_id="portrait-shown")
         _slot(gr, p, "portrait")
         with gr.Accordion("No face found? Give its landmarks", open=False):
             p.hand_file = gr.File(
-                label="Landmarks of the portrait: .npz, or .json with a few points", height=120
+                label="Landmarks of the portrait: .npz, or .json with a few points", height=160
             )
 
 
-def _motion(gr: ModuleType, p: SimpleNamespace, page: Page) -> None:
-    folder = page.folder / "expressions"
-    folder.mkdir(exist_ok=True)
-    gr.set_static_paths([folder])  # served from there, and not deleted with what is uploaded
-    tiles = pictures.tiles(folder)
-    with gr.Group(elem_classes="card"):
+def _motion(gr: ModuleType, p: SimpleNamespace) -> None:
+    with gr.Column(elem_classes="card"):
         gr.HTML("<h2>2. Motion</h2>")
         with gr.Tabs():
             with gr.Tab("Built-in"):
-                p.gallery = gr.Gallery(
-                    tiles,
-                    label="Expressions",
-                    show_label=False,
-                    columns=6,
-                    height="auto",
-                    allow_preview=False,
-                    object_fit="contain",
-                    buttons=[],
-                    interactive=False,
-                    elem_id="expressions",
-                )
-                p.names = [Path(path).stem for path, _ in tiles]
+                p.gallery = gr.HTML(_gallery(), js_on_load=_PICK, elem_id="expressions")
             with gr.Tab("File"):
                 p.motion_file = gr.File(
-                    label="Drop a video, GIF, WebP, picture, or landmarks (.npz, .npy)",
-                    height=150,
+                    label="Video, GIF, WebP, picture, or landmarks (.npz, .npy)",
+                    height=190,
                     elem_id="motion-file",
                 )
             with gr.Tab("Camera"):
@@ -142,15 +134,24 @@ def _motion(gr: ModuleType, p: SimpleNamespace, page: Page) -> None:
         _slot(gr, p, "motion")
 
 
+def _gallery() -> str:
+    """A button with a moving picture for each built-in expression."""
+    return "".join(
+        f'<button type="button" data-name="{name}" aria-pressed="{str(name == FIRST).lower()}">'
+        f'<img src="{address}" alt=""><span>{name.replace("_", " ")}</span></button>'
+        for name, address in pictures.tiles()
+    )
+
+
 def _preview(gr: ModuleType, p: SimpleNamespace) -> None:
-    with gr.Group(elem_classes="card"):
-        gr.HTML("<h2>Landmarks, as they will move</h2>")
+    with gr.Column(elem_classes="card"):
+        gr.HTML("<h2>The landmarks, as they will move</h2>")
         p.preview = gr.HTML("", elem_id="preview")
         p.notes = gr.HTML("", elem_classes="notes", elem_id="notes")
 
 
 def _adjust(gr: ModuleType, p: SimpleNamespace, page: Page) -> None:
-    with gr.Group(elem_classes="card", elem_id="adjust"):
+    with gr.Column(elem_classes="card", elem_id="adjust"):
         gr.HTML("<h2>3. Adjust, if you like</h2>")
         for title, fields in SECTIONS.items():
             with gr.Accordion(title, open=False) as p.sections[title]:
@@ -178,13 +179,14 @@ def _field(gr: ModuleType, field: Field, page: Page) -> Any:
 
 
 def _result(gr: ModuleType, p: SimpleNamespace) -> None:
-    with gr.Group(elem_classes="card"):
+    with gr.Column(elem_classes="card"):
         with gr.Row():
             p.generate = gr.Button("Generate", variant="primary", scale=3, elem_id="generate")
             p.cancel = gr.Button("Cancel", interactive=False, scale=1, elem_id="cancel")
         _slot(gr, p, "making")
         p.progress = gr.HTML("", elem_id="progress")
         with gr.Column(visible=False, elem_id="result") as p.result:
+            gr.HTML("<h2>Result</h2>")
             play = {"autoplay": True, "loop": True, "buttons": [], "interactive": False}
             with gr.Tabs():
                 with gr.Tab("Beside its driver"):

@@ -19,7 +19,7 @@ from emoji_jax.video import open_video
 
 # Pixels and frames of a moving preview: what is drawn and packed in well under a tenth of a second.
 _SIDE, _FRAMES = 320, 24
-_TILE = 112
+_TILE, _TILE_FRAMES = 96, 16
 
 
 def overlaid(picture: Picture, points: Float[np.ndarray, "N 478 2"]) -> Picture:
@@ -66,16 +66,14 @@ def of_motion(animation: Animation) -> str:
     return address(list(np.concatenate(rows, 2)), np.append(np.diff(times), step))
 
 
-def tiles(folder: Path) -> list[tuple[str, str]]:
-    """Files with a moving preview of each built-in expression, and its name."""
-    made = []
+def tiles() -> Iterator[tuple[str, str]]:
+    """Names of the built-in expressions, each with a moving preview of it."""
     for name in EXPRESSIONS:
-        motion = expression(name, _FRAMES)
-        pictures = _thick(_lines(motion.points[..., :2].astype(np.float64) * _TILE, (_TILE,) * 2))
-        path = folder / f"{name}.webp"
-        path.write_bytes(_packed(list(pictures), np.full(_FRAMES, 2 / _FRAMES)))
-        made.append((str(path), name.replace("_", " ")))
-    return made
+        motion = expression(name, _TILE_FRAMES)
+        # A face takes half of the picture; here it may take more.
+        points = (motion.points[..., :2].astype(np.float64) - 0.5) * 1.5 + 0.5
+        moving = _thick(_lines(points * _TILE, (_TILE, _TILE)))
+        yield name, address(list(moving), np.full(_TILE_FRAMES, 2 / _TILE_FRAMES))
 
 
 def of_driver(
