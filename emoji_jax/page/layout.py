@@ -136,11 +136,12 @@ def _motion(gr: ModuleType, p: SimpleNamespace) -> None:
 
 def _gallery() -> str:
     """A button with a moving picture for each built-in expression."""
-    return "".join(
+    buttons = (
         f'<button type="button" data-name="{name}" aria-pressed="{str(name == FIRST).lower()}">'
         f'<img src="{address}" alt=""><span>{name.replace("_", " ")}</span></button>'
         for name, address in pictures.tiles()
     )
+    return f'<div class="expressions">{"".join(buttons)}</div>'
 
 
 def _preview(gr: ModuleType, p: SimpleNamespace) -> None:
