@@ -72,9 +72,11 @@ class Events:
             motion = self.page.again(motion, cells(values))
             shown, notes = self.page.preview(portrait, motion, cells(values))
         except Refused as refusal:
-            return self.quiet("motion") | {p.motion: motion, p.notes: ""} | self.refused(refusal)
+            quiet = self.quiet("portrait", "motion")
+            return quiet | {p.motion: motion, p.notes: ""} | self.refused(refusal)
         picture = _picture(shown, "The motion's landmarks, moving on the portrait")
-        return self.quiet("motion") | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
+        quiet = self.quiet("portrait", "motion")
+        return quiet | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
 
     def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
         """A frame of the camera."""

@@ -26,7 +26,7 @@ class Field:
     name: str
     label: str
     told: str = ""
-    slider: tuple[float, float, float] | None = None
+    slider: tuple[int | float, int | float, int | float] | None = None
     choices: tuple[tuple[str, str], ...] = ()
     text: bool = False
     tick: bool = False

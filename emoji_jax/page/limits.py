@@ -10,6 +10,9 @@ from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Landmarks, timing
 from emoji_jax.video import open_video
 
+KEPT = "made"
+"""Folder of results in the page's folder."""
+
 # Frames per second that a motion or a result has at most, on average.
 _RATE = 60
 
@@ -25,8 +28,8 @@ class Limits:
       minutes: after which files are deleted.
     """
 
-    megabytes: int = 100
-    seconds: float = 30.0
+    megabytes: int | float = 100
+    seconds: int | float = 30.0
     side: int = 1280
     minutes: int = 60
 
@@ -89,7 +92,9 @@ class Limits:
         oldest = time.time() - 60 * self.minutes
         for path in sorted(folder.rglob("*"), reverse=True):  # files before their folders
             with contextlib.suppress(OSError):
-                if path.is_dir() and path.parent != folder and path.stat().st_mtime < oldest:
+                if path.stat().st_mtime >= oldest or path == folder / KEPT:
+                    continue
+                if path.is_dir():
                     path.rmdir()  # if it is empty
-                elif path.is_file() and path.stat().st_mtime < oldest:
+                else:
                     path.unlink()

@@ -51,11 +51,11 @@ class Meter:
 
     @property
     def left(self) -> float | None:
-        """Seconds, of all work; None if unknown."""
-        if not self._done or not self._total or not set(self._ahead) <= set(self._pace):
+        """Seconds, of all work whose pace is known; None if none is."""
+        if not self._done or not self._total:
             return None
         took = time.monotonic() - self._begun
-        later = sum(self._pace[what] * units for what, units in self._ahead.items())
+        later = sum(self._pace.get(what, 0) * units for what, units in self._ahead.items())
         return took / self._done * (self._total - self._done) + later
 
     def __str__(self) -> str:
@@ -65,7 +65,9 @@ class Meter:
         text = f"{_WORDS.get(self._what, self._what)}: {self._done}{of}"
         if (left := self.left) is None:
             return text
-        return f"{text}, about {_duration(left)} left"
+        # The first time, nobody knows how long it takes.
+        unknown = [_WORDS[what].lower() for what in self._ahead if what not in self._pace]
+        return f"{text}, about {_duration(left)} left{', then ' * bool(unknown)}{''.join(unknown)}"
 
 
 def _duration(seconds: float) -> str:

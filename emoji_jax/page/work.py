@@ -25,7 +25,7 @@ from emoji_jax.images import Picture, read_image
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.page import pictures
 from emoji_jax.page.fields import section_of
-from emoji_jax.page.limits import Limits
+from emoji_jax.page.limits import KEPT, Limits
 from emoji_jax.page.watch import Meter, Stopped, watched
 from emoji_jax.pairs import configured
 from emoji_jax.video import open_video
@@ -65,8 +65,8 @@ class Motion:
       source: file, or `expression:NAME`.
       how: what else decides what is found.
       part: start, end and frames, where the whole was refused and only this was followed.
-      track: what was found; None where it was refused,
-      error: and why.
+      track: what was found; None where it was refused.
+      error: why the whole, or the part, was.
     """
 
     source: str
@@ -103,7 +103,7 @@ class Page:
         self.animator, self.config, self.limits, self.folder = animator, config, limits, folder
         self._pace: dict[str, float] = {}
         self._one_at_a_time = threading.Lock()
-        (folder / "made").mkdir(exist_ok=True)
+        (folder / KEPT).mkdir(exist_ok=True)
         _ = animator.detector  # before several threads ask for it
 
     @contextlib.contextmanager
@@ -186,7 +186,7 @@ class Page:
                     track = follow(
                         source, one, lambda: self.animator.detector, self.limits.bounded(progress)
                     )
-                    return Motion(source, how, part if one is moving else None, track)
+                    return Motion(source, how, part if one is moving else None, track, error)
                 except UserError as refusal:
                     error = self._public(str(refusal))
             return Motion(source, how, part, None, error)
@@ -222,7 +222,7 @@ class Page:
         """The aligned landmarks as they will move, and remarks; nothing is generated."""
         options = self.options(cells)
         driver = self.driver(motion, options)
-        with self.told("motion"):
+        with self.told("portrait"):
             animation = self._animation(portrait, driver, options)
             return pictures.of_motion(animation), animation.notes
 
@@ -267,7 +267,7 @@ class Page:
     ) -> Made:
         begun = time.monotonic()
         animation = self._animation(portrait, driver, options, progress)
-        folder = self.folder / "made" / secrets.token_hex(16)
+        folder = self.folder / KEPT / secrets.token_hex(16)
         folder.mkdir()
         name = f"{Path(portrait.source).stem}_{Path(motion.source.split(':')[-1]).stem}"
         video, beside = folder / f"{name}.mp4", folder / f"{name}_beside_driver.mp4"

@@ -18,6 +18,7 @@ from emoji_jax import options
 from emoji_jax.animator import Animator
 from emoji_jax.data.synthetic import EXPRESSIONS
 from emoji_jax.driver import MotionConfig, read
+from emoji_jax.landmarks import Detector
 from emoji_jax.page import pictures
 from emoji_jax.page.fields import FIELDS, cells, section_of
 from emoji_jax.page.limits import Limits
@@ -163,7 +164,7 @@ def test_the_preview_follows_the_fields_without_looking_again(page, video, monke
         (("motion.neutral", "99"), "motion", "the neutral frame is 99; the driver has frames"),
         (("motion.neutral", "calm"), "Driver", "config.motion.neutral is 'calm'; expected auto"),
         (("motion.loop", "9"), "Time", "motion.loop=9 the result has 5.4 s, 54 frames"),
-        (("framing.face", "3"), "motion", "there is no face number 3; found 1, from 0"),
+        (("framing.face", "3"), "portrait", "there is no face number 3; found 1, from 0"),
     ],
 )
 def test_options_that_can_not_be_are_refused_where_they_are_set(page, video, given, place, said):
@@ -188,6 +189,7 @@ def test_long_motions_are_refused_but_for_a_part_of_them(page, tmp_path):
     assert motion.track and len(motion.track.landmarks) == 4
     assert len(page.driver(motion, page.options(part)).landmarks) == 4
     assert page.again(motion, part) is motion
+    assert "is 5.0 s long" in page.again(motion, ()).error
 
 
 def test_large_files_are_refused(page, tmp_path):
@@ -240,7 +242,7 @@ def test_live_frames(page):
 def test_the_drivers_frames_go_with_the_results(page, video):
     own, _ = read_video(video)
     track = follow(page, video).track
-    driver = read(track, MotionConfig(start=0.2, loop=2), None, quiet)
+    driver = read(track, MotionConfig(start=0.2, loop=2), Detector, quiet)
     shown = np.stack(list(pictures.of_driver(driver, video, own.shape[1], 30.0)))
     np.testing.assert_array_equal(shown, own[[2, 3, 4, 5, 2, 3, 4, 5]])
 
@@ -271,6 +273,9 @@ def test_time_left():
     meter.told("decoding", 10, 10)
     assert meter.left == 0 and pace["decoding"] < 1
     assert "10 of 10" in str(meter)
+    first = Meter({}, {"decoding": 10})
+    first.told("denoising", 2, 4)
+    assert str(first) == "Making frames: 2 of 4, about 1 s left, then finishing frames"
 
 
 def test_work_is_watched():
