@@ -17,10 +17,10 @@ class Field:
       name: of the option, as the command line has it after `--config.`.
       label: what it is called on the page.
       told: what it does, in a few words.
-      slider: least value, greatest, and step; otherwise a number is typed.
+      slider: least value, greatest, and step.
       choices: what can be chosen: shown, meant.
-      text: a word or a number is typed.
-      tick: a box to tick.
+      tick: whether it is a box to tick. What is none of these is typed, so that a mistake is told
+        in the words of the command line.
     """
 
     name: str
@@ -28,14 +28,15 @@ class Field:
     told: str = ""
     slider: tuple[int | float, int | float, int | float] | None = None
     choices: tuple[tuple[str, str], ...] = ()
-    text: bool = False
     tick: bool = False
 
     def default(self, config: ml_collections.ConfigDict) -> Any:
         """The value that it has before anybody touches it."""
         group, _, option = self.name.rpartition(".")
         value = (config[group] if group else config)[option]
-        return str(value) if self.text else value
+        if self.slider or self.choices or self.tick:
+            return value
+        return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
     def cell(self, value: Any) -> tuple[str, str] | None:
         """Name and value as `pairs.configured` takes them; None where the field is empty."""
@@ -82,13 +83,13 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
             "relative to the first frame, or as in the driver's picture",
             choices=tuple((name, name) for name in ("auto", "relative", "absolute")),
         ),
-        Field("motion.face", "Face", "largest, leftmost or its number from the left", text=True),
-        Field("motion.neutral", "Neutral frame", "auto, average or a frame's number", text=True),
+        Field("motion.face", "Face", "largest, leftmost or its number from the left"),
+        Field("motion.neutral", "Neutral frame", "auto, average or a frame's number"),
         Field("motion.max_gap", "Gap", "frames in a row without a face", (0, 60, 1)),
         Field("motion.frame_rate", "Rate", "frames per second of a driver that does not say"),
     ),
     "Portrait": (
-        Field("framing.face", "Face", "largest, leftmost, all, or a number", text=True),
+        Field("framing.face", "Face", "largest, leftmost, all, or a number"),
         Field("framing.face_height", "Face height", "as part of the crop's", (0.05, 0.9, 0.05)),
         Field(
             "framing.mode",

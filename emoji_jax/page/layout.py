@@ -166,6 +166,7 @@ def _adjust(gr: ModuleType, p: SimpleNamespace, page: Page) -> None:
 def _field(gr: ModuleType, field: Field, page: Page) -> Any:
     value = field.default(page.config)
     common = {"label": field.label, "info": field.told or None, "min_width": 150}
+    common["elem_id"] = f"field-{field.name.replace('.', '-')}"
     if field.slider:
         low, high, step = field.slider
         low, high = min(low, value), max(high, value)  # the command line may go further
@@ -174,9 +175,7 @@ def _field(gr: ModuleType, field: Field, page: Page) -> Any:
         return gr.Dropdown(list(field.choices), value=value, filterable=False, **common)
     if field.tick:
         return gr.Checkbox(value, **common)
-    if field.text:
-        return gr.Textbox(value, **common)
-    return gr.Number(value, **common)
+    return gr.Textbox(value, max_lines=1, **common)
 
 
 def _result(gr: ModuleType, p: SimpleNamespace) -> None:

@@ -138,11 +138,12 @@ def give(tab, where: str, path: Path) -> None:
     tab.set_input_files(f"{where} input[type=file]", path)
 
 
-def number(tab, section: str, label: str, value: str) -> None:
+def fill(tab, section: str, name: str, value: str) -> None:
+    """Types into a field, after opening its section."""
     heading = tab.locator("#adjust button.label-wrap", has_text=section)
     if "open" not in (heading.get_attribute("class") or ""):
         heading.click()
-    tab.get_by_label(label, exact=True).first.fill(value)
+    tab.locator(f"#field-{name.replace('.', '-')}").locator("input, textarea").first.fill(value)
 
 
 def refusal(tab, place: str):
@@ -191,8 +192,8 @@ def test_upload_generate_play_download(tab, server, media, tmp_path):
 
 
 def test_cancel(tab, server):
-    number(tab, "Time", "Frames per second", "50")
-    number(tab, "Quality", "Steps", "50")
+    fill(tab, "Time", "motion.fps", "50")
+    fill(tab, "Quality", "sampler.steps", "50")
     before = set((server.folder / "made").iterdir())
     tab.click("#generate")
     wait_for(tab, "#progress", "Making frames")
@@ -234,10 +235,10 @@ def test_large_files_are_refused(tab, media):
 
 def test_options_are_refused_in_their_section_and_move_the_preview(tab):
     before = tab.get_attribute("#preview img", "src")
-    number(tab, "Time", "Start", "9")
+    fill(tab, "Time", "motion.start", "9")
     told = "nothing of the motion lies between motion.start=9"
     playwright.expect(refusal(tab, "time")).to_contain_text(told)
-    number(tab, "Time", "Start", "0.5")
+    fill(tab, "Time", "motion.start", "0.5")
     playwright.expect(refusal(tab, "time")).to_have_count(0)
     tab.wait_for_function("s => document.querySelector('#preview img').src !== s", arg=before)
 
@@ -251,7 +252,7 @@ def test_keyboard_alone(tab):
             break
     tab.keyboard.press("Enter")
     wait_for(tab, "#motion-told", "Motion: wink")
-    number(tab, "Time", "Frames", "2")
+    fill(tab, "Time", "motion.frames", "2")
     for _ in range(40):
         tab.keyboard.press("Tab")
         if tab.evaluate("document.activeElement.id") == "generate":
@@ -280,7 +281,7 @@ def test_two_users_take_turns(browser, server, tab):
     other.goto(server.address)
     other.wait_for_selector("#preview img")
     for one in (tab, other):
-        number(one, "Time", "Frames", "2")
+        fill(one, "Time", "motion.frames", "2")
     for one in (tab, other):
         one.click("#generate")
     for one in (tab, other):

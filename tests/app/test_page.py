@@ -94,7 +94,12 @@ def test_fields_that_nobody_touches_change_nothing(config):
 
 def test_fields_are_heard(config):
     values = {field.name: field.default(config) for field in FIELDS}
-    values |= {"controls.mouth": 1.5, "motion.end": 2, "motion.loop": 3.0, "framing.paste": False}
+    values |= {
+        "controls.mouth": 1.5,
+        "motion.end": " 2",
+        "motion.loop": 3.0,
+        "framing.paste": False,
+    }
     heard = configured(config, cells(tuple(values.values())))
     assert heard["moving"].controls.mouth == 1.5 and heard["moving"].end == 2
     assert heard["moving"].loop == 3 and not heard["framing"].paste
@@ -162,6 +167,7 @@ def test_the_preview_follows_the_fields_without_looking_again(page, video, monke
     [
         (("motion.start", "9"), "Time", "nothing of the motion lies between motion.start=9"),
         (("motion.neutral", "99"), "motion", "the neutral frame is 99; the driver has frames"),
+        (("motion.fps", "many"), "Time", "motion.fps is 'many'; expected a number"),
         (("motion.neutral", "calm"), "Driver", "config.motion.neutral is 'calm'; expected auto"),
         (("motion.loop", "9"), "Time", "motion.loop=9 the result has 5.4 s, 54 frames"),
         (("framing.face", "3"), "portrait", "there is no face number 3; found 1, from 0"),
