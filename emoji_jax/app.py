@@ -90,7 +90,9 @@ def _serve(gradio: ModuleType, page: "Page") -> None:
             server_name=_HOST.value,
             server_port=_PORT.value or None,
             share=_SHARE.value,
-            max_file_size=_MEGABYTES.value * 10**6,
+            # The page says more clearly, and next to the field, what is too large; this is for what
+            # would not even fit.
+            max_file_size=4 * _MEGABYTES.value * 10**6,
             quiet=True,
             ssr_mode=False,
             footer_links=[],

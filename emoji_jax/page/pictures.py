@@ -29,7 +29,7 @@ def overlaid(picture: Picture, points: Float[np.ndarray, "N 478 2"]) -> Picture:
       picture: RGB.
       points: of any number of faces, in its pixels.
     """
-    shown = picture // 3
+    shown = picture // 2
     for face in points:
         lines = _thick(_lines(face[None], picture.shape[:2]))[0]
         shown = np.where(lines.any(-1, keepdims=True), lines, shown)
@@ -60,7 +60,7 @@ def of_motion(animation: Animation) -> str:
         base = resized(actor.reference, scale)
         points = actor.pictures.points[frames + actor.pictures.first] * scale
         lines = _thick(_lines(points, base.shape[:2]))
-        rows.append(np.where(lines.any(-1, keepdims=True), lines, base // 3))
+        rows.append(np.where(lines.any(-1, keepdims=True), lines, base // 2))
     times = animation.times[frames]
     step = (times[-1] - times[0]) / max(len(frames) - 1, 1)
     return address(list(np.concatenate(rows, 2)), np.append(np.diff(times), step))
@@ -98,7 +98,7 @@ def of_driver(
         yield _thick(_lines(one.pixels * scale, size))[0]
 
 
-def _at(path: str | Path, moments: Sequence[float], frame_rate: float) -> Iterator[Picture]:
+def _at(path: str | Path, moments: Float[np.ndarray, " N"], frame_rate: float) -> Iterator[Picture]:
     """The frames that a video shows at these times; it is read anew where they go back."""
     video = open_video(path, frame_rate=Fraction(frame_rate).limit_denominator(1001))
     before, frames, now, later = np.inf, iter(video), None, None
@@ -143,7 +143,7 @@ def _thick(lines: UInt8[np.ndarray, "N H W 3"]) -> UInt8[np.ndarray, "N H W 3"]:
     return thick
 
 
-def resized(picture: Picture, scale: float) -> Picture:
+def resized(picture: Picture, scale: float) -> UInt8[np.ndarray, "_ _ 3"]:
     """A picture with sides of other lengths."""
     height, width = (max(round(side * scale), 1) for side in picture.shape[:2])
     if (height, width) == picture.shape[:2]:

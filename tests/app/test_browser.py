@@ -29,6 +29,8 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install one, or set CHROMIUM"),
 ]
 
+# Of every result: another number would be compiled anew.
+FRAMES = "2"
 # Runs the page and notes which other machines it speaks to.
 _SERVER = """
 import runpy, sys
@@ -127,6 +129,7 @@ def media(tmp_path_factory) -> Path:
     (root / "text.png").write_text("no picture")
     (root / "text.mp4").write_text("no video")
     (root / "large.png").write_bytes(bytes(1_500_000))
+    (root / "enormous.png").write_bytes(bytes(5_000_000))
     Image.new("RGB", (64, 64)).save(root / "black.png")
     return root
 
@@ -156,7 +159,7 @@ def wait_for(tab, selector: str, text: str, seconds: float = 60) -> None:
 
 def download(tab, kind: str, folder: Path) -> Path:
     button = tab.locator(
-        "#downloads button, #downloads a", has_text=re.compile(f"^{kind}, .* [kM]B")
+        "#downloads button, #downloads a", has_text=re.compile(f"{kind}, .* [kM]B")
     )
     button.first.wait_for(timeout=60_000)
     with tab.expect_download() as started:
@@ -172,19 +175,20 @@ def test_upload_generate_play_download(tab, server, media, tmp_path):
     tab.get_by_role("tab", name="File").click()
     give(tab, "#motion-file", media / "nod.mp4")
     wait_for(tab, "#motion-told", "Motion: nod.mp4")
+    fill(tab, "Time", "motion.frames", FRAMES)
     tab.click("#generate")
-    wait_for(tab, "#progress", "Done: 6 frames", 90)
-    tab.wait_for_function("document.querySelector('#beside video')?.currentTime > 0.1")
+    wait_for(tab, "#progress", f"Done: {FRAMES} frames", 240)  # all is compiled
+    tab.wait_for_function("document.querySelector('#beside video')?.currentTime > 0.05")
     shape = tab.evaluate(
         "(v => [v.videoWidth, v.videoHeight])(document.querySelector('#beside video'))"
     )
     assert shape == [640, 448]
     made, rate = read_video(download(tab, "MP4", tmp_path))
-    assert made.shape == (6, 448, 320, 3) and rate == 10
+    assert made.shape == (int(FRAMES), 448, 320, 3) and rate == 10
     for kind in ("WEBP", "GIF"):
         path = download(tab, kind, tmp_path)
         frames, _ = read_video(path)
-        assert path.suffix == f".{kind.lower()}" and len(frames) == 6
+        assert path.suffix == f".{kind.lower()}" and len(frames) == int(FRAMES)
         assert frames.shape[1] == 320
     # What was uploaded lies where only the server looks.
     assert server.folder.stat().st_mode & 0o777 == 0o700
@@ -192,11 +196,11 @@ def test_upload_generate_play_download(tab, server, media, tmp_path):
 
 
 def test_cancel(tab, server):
-    fill(tab, "Time", "motion.fps", "50")
+    fill(tab, "Time", "motion.frames", FRAMES)
     fill(tab, "Quality", "sampler.steps", "50")
     before = set((server.folder / "made").iterdir())
     tab.click("#generate")
-    wait_for(tab, "#progress", "Making frames")
+    tab.locator("#progress", has_text=re.compile("Starting|Making frames")).wait_for()
     tab.click("#cancel")
     wait_for(tab, "#progress", "Cancelled")
     playwright.expect(tab.locator("#generate")).to_be_enabled()
@@ -228,7 +232,10 @@ def test_bad_files_are_refused_next_to_their_field_and_the_page_stays_usable(tab
 
 def test_large_files_are_refused(tab, media):
     give(tab, "#portrait-file", media / "large.png")
-    tab.get_by_text(re.compile("exceeds the maximum|too large", re.I)).first.wait_for()
+    told = "large.png has 1.5 MB; this page takes files up to 1 MB"
+    playwright.expect(refusal(tab, "portrait")).to_have_text(told)
+    give(tab, "#portrait-file", media / "enormous.png")  # which does not even arrive
+    tab.get_by_text('exceed the maximum allowed size of 3.8 Mb: "enormous.png"').wait_for()
     give(tab, "#portrait-file", PORTRAIT)
     wait_for(tab, "#portrait-shown", "astronaut.jpg")
 
@@ -252,7 +259,7 @@ def test_keyboard_alone(tab):
             break
     tab.keyboard.press("Enter")
     wait_for(tab, "#motion-told", "Motion: wink")
-    fill(tab, "Time", "motion.frames", "2")
+    fill(tab, "Time", "motion.frames", FRAMES)
     for _ in range(40):
         tab.keyboard.press("Tab")
         if tab.evaluate("document.activeElement.id") == "generate":
@@ -260,7 +267,7 @@ def test_keyboard_alone(tab):
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     assert tab.evaluate(outline) == "solid"  # who sees where they are
     tab.keyboard.press("Enter")
-    wait_for(tab, "#progress", "Done: 2 frames")
+    wait_for(tab, "#progress", f"Done: {FRAMES} frames")
 
 
 def test_a_phones_width(tab):
@@ -281,20 +288,30 @@ def test_two_users_take_turns(browser, server, tab):
     other.goto(server.address)
     other.wait_for_selector("#preview img")
     for one in (tab, other):
-        fill(one, "Time", "motion.frames", "2")
+        fill(one, "Time", "motion.frames", FRAMES)
     for one in (tab, other):
         one.click("#generate")
     for one in (tab, other):
-        wait_for(one, "#progress", "Done: 2 frames", 90)
+        wait_for(one, "#progress", f"Done: {FRAMES} frames", 90)
     other.close()
 
 
 def test_camera_live_and_recorded(tab):
+    """Frames as a live preview; a recorded clip as a motion like any other."""
     tab.get_by_role("tab", name="Camera").click()
     tab.locator("button.label-wrap", has_text="Live").click()
-    tab.locator("#camera button", has_text=re.compile("access webcam", re.I)).click()
-    tab.locator("#camera button[aria-label*='ecord'], #camera button.record").first.click()
-    tab.wait_for_selector("#live img")
+    for where in ("#camera", "#recorder"):
+        tab.locator(where).get_by_text("Click to Access Webcam").click()
+        tab.locator(f"{where} .capture-button").click()
+        if where == "#camera":
+            tab.wait_for_selector("#live img")
+        else:
+            tab.wait_for_timeout(1500)
+        tab.locator(f"{where} .capture-button").click()
+    wait_for(tab, "#motion-told", "Motion: sample.webm")
+    fill(tab, "Time", "motion.frames", FRAMES)
+    tab.click("#generate")
+    wait_for(tab, "#progress", f"Done: {FRAMES} frames")
 
 
 def test_nothing_went_out_and_nothing_stays(server):
