@@ -119,7 +119,7 @@ class Page:
         except Exception as error:
             logging.getLogger("emoji_jax").exception("on the page")
             if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-                text = "There is too little memory for this: take fewer steps, or a shorter motion."
+                text = "too little memory: a shorter motion or a smaller portrait needs less"
                 raise Refused(place, text) from None
             raise Refused(place, _BUG) from None
 
