@@ -122,7 +122,7 @@ class Animator:
           ref_landmarks: the portrait's face, one frame, where the landmarker finds none.
           seed: same seed, same frames.
           progress: told what is going on ("detecting", "denoising", "decoding"), how many are done
-            and of how many, None if unknown.
+            and of how many, None if unknown. What it raises ends the work.
 
         Raises:
           UserError: unreadable input, no face in the portrait, or none for too long in the motion.

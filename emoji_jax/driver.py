@@ -9,25 +9,20 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float64
 
-from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
 from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.landmarks.detect import Choice
-from emoji_jax.landmarks.geometry import rotation
+from emoji_jax.remarks import ranges, warnings
 from emoji_jax.video import open_video
 
 LANDMARKS = (".npz", ".npy")
 """Suffixes of files that hold landmarks already."""
 
 Progress = Callable[[str, int, int | None], None]
-
-# Beyond this yaw, degrees, one half of a face is guessed by the landmarker rather than seen.
-PROFILE = 50.0
-# A face that is elsewhere by this part of its width one frame later was not moved but cut.
-_JUMP = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +80,23 @@ class MotionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Track:
+    """A face followed through a motion: from here on, no picture has to be looked at any more.
+
+    Attributes:
+      landmarks: at the motion's own times.
+      name: what remarks call it.
+      audio: the file if it has sound.
+      notes: remarks so far.
+    """
+
+    landmarks: Landmarks
+    name: str
+    audio: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Driver:
     """A motion and what comes with it.
 
@@ -95,17 +107,20 @@ class Driver:
       frame_rate: frames per second, on average.
       audio: the file if it has sound that fits.
       notes: what the user should know about it.
+      moments: which of the motion's own frames each is, or follows: when that is shown there,
+        seconds.
     """
 
     landmarks: Landmarks
     neutral: Landmarks
     absolute: bool
     frame_rate: Fraction
-    audio: Path | None = None
-    notes: tuple[str, ...] = ()
+    audio: Path | None
+    notes: tuple[str, ...]
+    moments: Float64[np.ndarray, " F"]
 
 
-Motion = str | Path | Landmarks | Driver
+Motion = str | Path | Landmarks | Track | Driver
 
 
 def read(
@@ -115,7 +130,8 @@ def read(
 
     Args:
       motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-        template (`.npz`, `.npy`), `expression:NAME`, landmarks, or what was read before.
+        template (`.npz`, `.npy`), `expression:NAME`, landmarks, what `follow` found in the whole of
+        one, which takes milliseconds, or what was read before.
       moving: how.
       detector: gives a detector of faces, if one is needed.
       progress: told ("detecting", done, total or None).
@@ -125,37 +141,40 @@ def read(
     """
     if isinstance(motion, Driver):
         return motion
-    landmarks, audio, notes = _landmarks(motion, moving, detector, progress)
+    if isinstance(motion, Track):
+        track = dataclasses.replace(motion, landmarks=_part(motion.landmarks, moving))
+    else:
+        track = follow(motion, moving, detector, progress)
+    landmarks, name, audio = track.landmarks, track.name, track.audio
     if not len(landmarks):
         raise _nothing(moving)
-    name = "the motion" if isinstance(motion, Landmarks) else str(motion)
-    notes += _warnings(name, landmarks)
+    notes = [*track.notes, *warnings(name, landmarks)]
     if moving.smooth:
         landmarks = timing.smooth(landmarks, moving.smooth)
     neutral = _neutral(landmarks, moving)
     absolute = moving.head_pose == "absolute"
     absolute |= moving.head_pose == "auto" and len(landmarks) == 1
-    timed = _play(landmarks, moving)
+    timed, moments = _play(landmarks, moving)
     if audio and (moving.speed != 1 or moving.loop != 1):
         audio, notes = None, [*notes, f"{name}: the sound is left out, as its timing is changed"]
     rate = _average_rate(timed.times, moving.fps or moving.frame_rate)
-    return Driver(timed, neutral, absolute, rate, audio, tuple(notes))
+    return Driver(timed, neutral, absolute, rate, audio, tuple(notes), moments)
 
 
-def _landmarks(
+def follow(
     motion: str | Path | Landmarks,
     moving: MotionConfig,
     detector: Callable[[], Detector],
     progress: Progress,
-) -> tuple[Landmarks, Path | None, list[str]]:
-    """The part of a motion that is used, its sound, and remarks."""
+) -> Track:
+    """Follows the face through the part of a motion that is used; arguments as `read`."""
+    name = "the motion" if isinstance(motion, Landmarks) else str(motion)
     if isinstance(motion, str | Path) and Path(motion).suffix.lower() in LANDMARKS:
         motion = Landmarks.load(motion, fps=moving.frame_rate)
     elif not isinstance(motion, Landmarks) and str(motion).startswith("expression:"):
         motion = expression(str(motion).partition(":")[2], moving.frames)
     if isinstance(motion, Landmarks):
-        part = timing.trim(motion, moving.start, moving.end)
-        return part[: moving.frames or None], None, []
+        return Track(_part(motion, moving), name)
     video = open_video(motion, frame_rate=moving.frame_rate)
     if video.length and moving.start and moving.start >= video.length / video.frame_rate:
         raise _nothing(moving)
@@ -175,15 +194,19 @@ def _landmarks(
     notes = []
     if len(crowded):
         notes.append(
-            f"{motion}: several faces in {len(crowded)} frames ({_ranges(crowded)}); the one "
+            f"{motion}: several faces in {len(crowded)} frames ({ranges(crowded)}); the one "
             f"that is {_named(moving.face)} where it starts is followed"
         )
     if len(filled):
         notes.append(
             f"{motion}: no face in {len(filled)} of {len(landmarks)} frames, filled in from their "
-            f"neighbours ({_ranges(filled)})"
+            f"neighbours ({ranges(filled)})"
         )
-    return landmarks, video.audio, notes
+    return Track(landmarks, name, video.audio, tuple(notes))
+
+
+def _part(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
+    return timing.trim(landmarks, moving.start, moving.end)[: moving.frames or None]
 
 
 def _nothing(moving: MotionConfig) -> UserError:
@@ -210,44 +233,6 @@ def _named(face: Choice) -> str:
     return face if isinstance(face, str) else f"number {face} from the left"
 
 
-def _warnings(name: str, landmarks: Landmarks) -> list[str]:
-    """What may go wrong with a motion, as far as its landmarks show."""
-    notes = []
-    forward = rotation(landmarks.pose)[:, :, 2]
-    yaw = np.degrees(np.arctan2(forward[:, 0], forward[:, 2]))
-    profile = np.flatnonzero(np.abs(yaw) > PROFILE)
-    if len(profile):
-        notes.append(
-            f"{name}: the head is turned by more than {PROFILE:.0f} degrees in {len(profile)} "
-            f"frames ({_ranges(profile)}), where its hidden half can only be guessed"
-        )
-    seen = [_seen(landmarks[some]) for some in chunks(len(landmarks))]
-    nose, width, inside = map(np.concatenate, zip(*seen, strict=True))
-    way = np.linalg.norm(np.diff(nose, axis=0), axis=1)
-    growth = np.abs(np.diff(np.log(np.maximum(width, 1e-6))))
-    cuts = 1 + np.flatnonzero((way > _JUMP * width[:-1]) | (growth > np.log(1.6)))
-    if len(cuts):
-        times = ", ".join(f"{t - landmarks.times[0]:.2f}" for t in landmarks.times[cuts[:5]])
-        notes.append(
-            f"{name}: the face jumps at {times} s{' and later' if len(cuts) > 5 else ''}, as at "
-            "cuts between scenes; motion.start and motion.end choose one of them"
-        )
-    outside = np.flatnonzero(inside < 0.8)
-    if len(outside):
-        notes.append(
-            f"{name}: the face leaves the picture in {len(outside)} frames ({_ranges(outside)})"
-        )
-    return notes
-
-
-def _seen(landmarks: Landmarks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nose's place and the face's width in pixels, and the part that is in the picture."""
-    points = landmarks.points[..., :2]
-    width = np.ptp(points[..., 0].astype(np.float64), axis=1) * landmarks.size[1]
-    inside = ((points >= 0) & (points <= 1)).all(-1).mean(1)
-    return landmarks.pixels[:, 1], width, inside
-
-
 def _neutral(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
     """The driver's face at rest, one frame."""
     choice = moving.neutral
@@ -262,8 +247,9 @@ def _neutral(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
     return landmarks[choice]
 
 
-def _play(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
-    """The motion at another speed, several times over, at other frames per second."""
+def _play(landmarks: Landmarks, moving: MotionConfig) -> tuple[Landmarks, np.ndarray]:
+    """The motion at another speed, several times over, at other frames per second; and moments."""
+    moments = np.tile(landmarks.times, moving.loop)
     if moving.loop > 1:
         gap = timing.interval(landmarks, 1 / moving.frame_rate)
         length = float(landmarks.times[-1] - landmarks.times[0]) + gap
@@ -272,12 +258,13 @@ def _play(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
             for i in range(moving.loop)
         )
     if moving.speed == 1 and not moving.fps:
-        return landmarks
+        return landmarks, moments
     gap = 1 / moving.fps if moving.fps else timing.interval(landmarks, 1 / moving.frame_rate)
     span = (float(landmarks.times[-1] - landmarks.times[0])) / moving.speed
     since = np.arange(math.floor(span / gap + 1e-6) + 1) * gap
-    played = timing.resample(landmarks, landmarks.times[0] + since * moving.speed)
-    return dataclasses.replace(played, times=landmarks.times[0] + since)
+    at = landmarks.times[0] + since * moving.speed
+    played = dataclasses.replace(timing.resample(landmarks, at), times=landmarks.times[0] + since)
+    return played, moments[np.searchsorted(landmarks.times, at + 1e-6, "right") - 1]
 
 
 def expression(name: str, frames: int | None) -> Landmarks:
@@ -335,9 +322,3 @@ def _average_rate(times: np.ndarray, otherwise: float) -> Fraction:
     seconds = times[-1] - times[0]
     rate = (len(times) - 1) / seconds if seconds > 0 else otherwise
     return Fraction(min(max(rate, 0.01), 1000)).limit_denominator(1001)
-
-
-def _ranges(numbers: np.ndarray) -> str:
-    """`3-5, 9` of 3 4 5 9."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)

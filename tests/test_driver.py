@@ -175,3 +175,39 @@ def test_part_of_a_video_and_its_sound(tmp_path):
     assert part.audio == tmp_path / "d.mp4"
     faster = read(tmp_path / "d.mp4", speed=2.0)
     assert faster.audio is None and "the sound is left out" in faster.notes[0]
+
+
+def test_what_was_followed_is_put_in_time_without_looking_again(tmp_path):
+    """A video, whole or in part, later or at once: the same motion."""
+    with Image.open(PORTRAIT) as image:
+        frames = [np.array(image.rotate(4 * i)) for i in range(6)]
+    with VideoWriter(tmp_path / "v.mp4", frames[0].shape[:2], 10.0) as writer:
+        for frame in frames:
+            writer.write(frame)
+    from emoji_jax.landmarks import Detector
+
+    def quiet(*_: object) -> None: ...
+
+    def nobody() -> Detector:
+        raise AssertionError("looked again")
+
+    track = driver.follow(tmp_path / "v.mp4", MotionConfig(), Detector, quiet)
+    moving = MotionConfig(start=0.2, frames=3, speed=0.5)
+    later, once = (
+        driver.read(track, moving, nobody, quiet),
+        read(tmp_path / "v.mp4", **vars(moving)),
+    )
+    np.testing.assert_array_equal(later.landmarks.points, once.landmarks.points)
+    np.testing.assert_array_equal(later.landmarks.times, once.landmarks.times)
+    assert (later.notes, later.frame_rate) == (once.notes, once.frame_rate)
+
+
+def test_which_of_the_drivers_own_frames_is_shown(laugh):
+    own = laugh.times
+    np.testing.assert_array_equal(read(laugh).moments, own)
+    np.testing.assert_array_equal(read(laugh, speed=2.0).moments, own[::2])
+    np.testing.assert_array_equal(read(laugh, speed=0.5).moments, np.repeat(own, 2)[:-1])
+    np.testing.assert_array_equal(read(laugh, loop=2).moments, np.tile(own, 2))
+    cut = read(laugh, start=1.0, fps=5.0)
+    np.testing.assert_array_equal(cut.moments, own[25::5])
+    assert len(cut.moments) == len(cut.landmarks)

@@ -1,0 +1,1 @@
+"""The web page of `python -m emoji_jax.app`: a portrait, a motion, what is adjusted, the result."""

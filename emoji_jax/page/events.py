@@ -1,0 +1,282 @@
+"""Which event calls what of `work.Page`, and where what comes of it is shown."""
+
+import html
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from emoji_jax.page.fields import FIELDS, cells
+from emoji_jax.page.watch import Meter, Stopped
+from emoji_jax.page.work import Made, Motion, Page, Portrait, Refused
+
+Updates = dict[Any, Any]
+
+
+class Events:
+    """Handlers of one page's events; every one returns what changes, by component."""
+
+    def __init__(self, gr: ModuleType, page: Page, parts: SimpleNamespace):
+        self.gr, self.page, self.p = gr, page, parts
+        self._stops: dict[str, threading.Event] = {}
+
+    def quiet(self, *places: str) -> Updates:
+        """No refusals at these places, nor in any section."""
+        return {self.p.slots[place]: "" for place in (*places, *self.p.sections)}
+
+    def refused(self, refusal: Refused) -> Updates:
+        """A refusal next to what it is about, where it can be seen."""
+        text = f'<p role="alert">{html.escape(str(refusal))}</p>'
+        updates = {self.p.slots[refusal.place]: text}
+        if refusal.place in self.p.sections:
+            updates[self.p.sections[refusal.place]] = self.gr.update(open=True)
+        return updates
+
+    def see(self, path: str | None, hand: str | None, *values: Any) -> Updates:
+        """A portrait was given, or one more thing about it."""
+        p = self.p
+        try:
+            portrait = self.page.portrait(path, hand)
+            shown, notes = self.page.see(portrait, cells(values))
+        except Refused as refusal:
+            return self.quiet("portrait") | {p.portrait: None} | self.refused(refusal)
+        words = "An example; drop your own" if path is None else Path(path).name
+        picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
+        return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
+
+    def follow(self, source: str, *values: Any) -> Iterator[Updates]:
+        """A motion was chosen."""
+        p, name = self.p, Path(source).name.replace("expression:", "").replace("_", " ")
+        yield {p.motion: None, p.motion_told: f"Reading {html.escape(name)} …"}
+        try:
+            for moment in self.page.following(source, cells(values)):
+                if isinstance(moment, Meter):
+                    yield {p.motion_told: _bar(moment)}
+                else:
+                    yield {p.motion: moment}
+                    if moment.track is None:
+                        raise Refused("motion", moment.error)
+        except Refused as refusal:
+            yield self.quiet("motion") | {p.motion_told: ""} | self.refused(refusal)
+        else:
+            told = f"Motion: <b>{html.escape(name)}</b>"
+            yield self.quiet("motion") | {p.motion_told: told}
+
+    def preview(self, portrait: Portrait | None, motion: Motion | None, *values: Any) -> Updates:
+        """Something changed: the landmarks anew."""
+        p = self.p
+        if portrait is None or motion is None:
+            return {p.preview: _nothing(portrait, motion), p.notes: ""}
+        try:
+            motion = self.page.again(motion, cells(values))
+            shown, notes = self.page.preview(portrait, motion, cells(values))
+        except Refused as refusal:
+            quiet = self.quiet("portrait", "motion")
+            return quiet | {p.motion: motion, p.notes: ""} | self.refused(refusal)
+        picture = _picture(shown, "The motion's landmarks, moving on the portrait")
+        quiet = self.quiet("portrait", "motion")
+        return quiet | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
+
+    def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
+        """A frame of the camera."""
+        if frame is None or portrait is None:
+            return ""
+        try:
+            shown = self.page.live(frame, portrait, cells(values))
+        except Refused as refusal:
+            return f'<p class="slot">{html.escape(str(refusal))}</p>'
+        return _picture(shown, "Your face's landmarks on the portrait") if shown else "No face seen"
+
+    def begin(self) -> Updates:
+        """Somebody wants a result, and may have to wait for others."""
+        p = self.p
+        waiting = '<p role="status">Waiting for its turn …</p>'
+        return self.quiet("making") | self._busy(True) | {p.progress: waiting}
+
+    def generate(
+        self, session: str, portrait: Portrait | None, motion: Motion | None, *values: Any
+    ) -> Iterator[Updates]:
+        """Their turn has come."""
+        p, stop = self.p, threading.Event()
+        self._stops[session] = stop
+        try:
+            if portrait is None or motion is None:
+                raise Refused("making", _nothing(portrait, motion))
+            motion = self.page.again(motion, cells(values))
+            for moment in self.page.make(portrait, motion, cells(values), stop):
+                if isinstance(moment, Meter):
+                    yield {p.progress: _bar(moment)}
+                elif isinstance(moment, Made):
+                    yield self._made(moment)
+        except Stopped:
+            yield self.cancelled()
+        except Refused as refusal:
+            yield self._busy(False) | {p.progress: ""} | self.refused(refusal)
+        finally:
+            stop.set()
+            self._stops.pop(session, None)
+
+    def _made(self, made: Made) -> Updates:
+        p, gr = self.p, self.gr
+        told = f"{made.frames} frames in {made.seconds:.0f} s"
+        done = {
+            p.made: made,
+            p.progress: f'<p role="status">Done: {told}</p>',
+            p.result: gr.update(visible=True),
+            p.beside: str(made.beside),
+            p.video: str(made.video),
+            p.downloads[".mp4"]: self._download(made.video),
+        }
+        return self._busy(False) | done
+
+    def _busy(self, busy: bool) -> Updates:
+        update, p = self.gr.update, self.p
+        return {p.generate: update(interactive=not busy), p.cancel: update(interactive=busy)}
+
+    def _download(self, path: Path) -> Any:
+        size = path.stat().st_size
+        told = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{max(size / 1e3, 1):.0f} kB"
+        kind = path.suffix[1:].upper()
+        return self.gr.update(label=f"{kind}, {told}", value=str(path), interactive=True)
+
+    def smaller(self, made: Made | None, side: int) -> Iterator[Updates]:
+        """The result for chats."""
+        small = [button for suffix, button in self.p.downloads.items() if suffix != ".mp4"]
+        if made is None:
+            return
+        yield {button: self.gr.update(interactive=False) for button in small}
+        for suffix in (".webp", ".gif"):
+            try:
+                path = self.page.smaller(made, suffix, int(side))
+            except Refused as refusal:
+                yield self.refused(refusal)
+                return
+            yield {self.p.downloads[suffix]: self._download(path)}
+
+    def stop(self, session: str) -> None:
+        """Whatever somebody has begun ends where it next says how far it is."""
+        if session in self._stops:
+            self._stops[session].set()
+
+    def cancelled(self) -> Updates:
+        """What the page shows then."""
+        told = '<p role="status">Cancelled. Nothing was made.</p>'
+        return self._busy(False) | {self.p.progress: told}
+
+    def reset(self) -> list[Any]:
+        """All fields as they were."""
+        return [field.default(self.page.config) for field in FIELDS]
+
+
+def _picture(address: str, words: str, caption: str = "", notes: tuple[str, ...] = ()) -> str:
+    below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="{address}" alt="{html.escape(words)}">{below}</figure>{_list(notes)}'
+
+
+def _list(notes: tuple[str, ...]) -> str:
+    items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+    return f"<ul>{items}</ul>" if items else ""
+
+
+def _bar(meter: Meter) -> str:
+    value = "" if meter.share is None else f' value="{meter.share:.3f}"'
+    text = html.escape(str(meter))
+    return f'<progress max="1"{value} aria-label="{text}"></progress><p role="status">{text}</p>'
+
+
+def _nothing(portrait: Portrait | None, motion: Motion | None) -> str:
+    missing = [
+        name for name, value in (("a portrait", portrait), ("a motion", motion)) if value is None
+    ]
+    return f"Choose {' and '.join(missing)} first: there is none that can be used."
+
+
+def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
+    """Has the components of a page call its handlers."""
+    on = Events(gr, page, p)
+    fields = [p.fields[field.name] for field in FIELDS]
+    told = [*p.slots.values(), *p.sections.values()]
+    swift = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
+    preview = {
+        "fn": on.preview,
+        "inputs": [p.portrait, p.motion, *fields],
+        "outputs": [p.motion, p.preview, p.notes, *told],
+        "concurrency_id": "preview",
+        "trigger_mode": "always_last",
+        **swift,
+    }
+    see = {
+        "fn": on.see,
+        "inputs": [p.portrait_file, p.hand_file, *fields],
+        "outputs": [p.portrait, p.portrait_shown, *told],
+        **swift,
+    }
+    follow = {
+        "fn": on.follow,
+        "inputs": [p.source, *fields],
+        "outputs": [p.motion, p.motion_told, *told],
+        **swift,
+    }
+    framing = [p.fields[field.name].change for field in FIELDS if "framing" in field.name]
+    gr.on([p.portrait_file.change, p.hand_file.change, *framing], **see).then(**preview)
+    gr.on([field.change for field in fields], **preview)
+    demo.load(**see).then(**follow).then(**preview)
+
+    def picked(event: gr.EventData) -> str:
+        return f"expression:{event.name}"
+
+    def given(path: str | None) -> Any:
+        return path or gr.skip()
+
+    chosen = {"outputs": p.source, "queue": False, **swift}
+    for event in (
+        p.gallery.click(picked, None, **chosen),
+        p.motion_file.change(given, p.motion_file, **chosen),
+        p.recorded.change(given, p.recorded, **chosen),
+    ):
+        event.then(**follow).then(**preview)
+    p.camera.stream(
+        on.live,
+        [p.camera, p.portrait, *fields],
+        p.live,
+        stream_every=0.15,
+        time_limit=600,
+        **swift,
+    )
+    p.reset.click(on.reset, None, fields, **swift)
+    _connect_making(gr, on, p, demo, fields, told)
+
+
+def _connect_making(
+    gr: ModuleType, on: Events, p: SimpleNamespace, demo: Any, fields: list, told: list
+) -> None:
+    private = {"show_progress": "hidden", "api_visibility": "private"}
+    buttons = [p.generate, p.cancel, p.progress]
+
+    def generate(
+        request: gr.Request, portrait: Any, motion: Any, *values: Any
+    ) -> Iterator[Updates]:
+        yield from on.generate(str(request.session_hash), portrait, motion, *values)
+
+    def stop(request: gr.Request) -> None:
+        on.stop(str(request.session_hash))
+
+    def cancel(request: gr.Request) -> Updates:
+        stop(request)
+        return on.cancelled()
+
+    begun = p.generate.click(on.begin, None, [*buttons, *told], queue=False, **private)
+    making = begun.then(
+        generate,
+        [p.portrait, p.motion, *fields],
+        [*buttons, p.made, p.result, p.beside, p.video, *p.downloads.values(), *told],
+        concurrency_limit=1,
+        concurrency_id="making",
+        **private,
+    )
+    small = {"inputs": [p.made, p.side], "outputs": [*p.downloads.values(), *told], **private}
+    making.then(on.smaller, **small)
+    p.side.change(on.smaller, **small)
+    p.cancel.click(cancel, None, buttons, cancels=[making], queue=False, **private)
+    demo.unload(stop)

@@ -1,0 +1,332 @@
+"""What happens on the page's events, without a browser and without Gradio."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emoji_jax import config as config_file
+from emoji_jax import options
+from emoji_jax.animator import Animator
+from emoji_jax.data.synthetic import EXPRESSIONS
+from emoji_jax.driver import MotionConfig, read
+from emoji_jax.landmarks import Detector
+from emoji_jax.page import pictures
+from emoji_jax.page.fields import FIELDS, cells, section_of
+from emoji_jax.page.limits import Limits
+from emoji_jax.page.watch import Meter, Stopped, watched
+from emoji_jax.page.work import Made, Motion, Page, Refused
+from emoji_jax.pairs import configured
+from emoji_jax.video import open_video, read_video
+from emoji_jax.video_writer import VideoWriter
+from tests.conftest import PORTRAIT
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.usefixtures("landmark_model")
+
+
+@pytest.fixture(scope="session")
+def config():
+    return config_file.read("sample.py", beside=str(config_file.folder() / "sample.py"))
+
+
+@pytest.fixture(scope="session")
+def animator(weights) -> Animator:
+    return Animator.load(weights)
+
+
+@pytest.fixture
+def page(animator, config, tmp_path) -> Page:
+    (tmp_path / "page").mkdir()
+    return Page(animator, config, Limits(megabytes=1, seconds=3.0, side=320), tmp_path / "page")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory) -> Path:
+    """The portrait tilting its head for 0.6 s."""
+    path = tmp_path_factory.mktemp("video") / "nod.mp4"
+    with Image.open(PORTRAIT) as image:
+        frames = [np.array(image.rotate(3 * i).resize((160, 224))) for i in range(6)]
+    with VideoWriter(path, frames[0].shape[:2], 10.0) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+def quiet(what: str, done: int, total: int | None) -> None: ...
+
+
+def follow(page: Page, source: object, *given: tuple[str, str]) -> Motion:
+    return page.follow(str(source), given, None, quiet)
+
+
+def last(moments):
+    *_, end = moments
+    return end
+
+
+def make(page: Page, motion: Motion, *given: tuple[str, str]) -> Made:
+    given = (("sampler.steps", "1"), *given)
+    return last(page.make(page.portrait(str(PORTRAIT)), motion, given, threading.Event()))
+
+
+def test_every_control_and_option_of_motions_has_a_field(config):
+    names = {field.name for field in FIELDS}
+    wanted = {f"controls.{name}" for name in config.controls}
+    wanted |= {f"motion.{name}" for name in config.motion if name != "compat"}
+    wanted |= {f"framing.{name}" for name in config.framing}
+    assert wanted <= names and len(names) == len(FIELDS)
+
+
+def test_fields_that_nobody_touches_change_nothing(config):
+    untouched = cells(tuple(field.default(config) for field in FIELDS))
+    assert configured(config, untouched) == options.of_animating(config)
+
+
+def test_fields_are_heard(config):
+    values = {field.name: field.default(config) for field in FIELDS}
+    values |= {
+        "controls.mouth": 1.5,
+        "motion.end": " 2",
+        "motion.loop": 3.0,
+        "framing.paste": False,
+    }
+    heard = configured(config, cells(tuple(values.values())))
+    assert heard["moving"].controls.mouth == 1.5 and heard["moving"].end == 2
+    assert heard["moving"].loop == 3 and not heard["framing"].paste
+
+
+@pytest.mark.parametrize(
+    ("message", "section"),
+    [
+        ("motion.speed is 0; expected 0.01 to 100", "Time"),
+        ("config.motion.head_pose is 'x'; expected one of", "Driver"),
+        ("controls.mouth is 11; expected -10 to 10", "Strength"),
+        ("framing.face_height is 3 and framing.seam 0", "Portrait"),
+        ("the seed is -1; expected 0 to 4294967295", "Quality"),
+        ("no face was found in the portrait", None),
+    ],
+)
+def test_a_message_belongs_to_the_section_of_what_it_names(message, section):
+    assert section_of(message) == section
+
+
+def test_portraits_are_shown_with_their_landmarks(page):
+    portrait = page.portrait(str(PORTRAIT))
+    assert max(portrait.picture.shape) == 320 and "320x448 pixels" in portrait.note
+    shown, notes = page.see(portrait, ())
+    assert shown.startswith("data:image/webp;base64,") and portrait.note in notes
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "it is empty"), (b"nothing", "not a format that is known here")],
+)
+def test_what_is_no_portrait_is_refused_in_the_words_of_the_command(page, content, said):
+    path = page.folder / "0123456789abcdef" / "a face.png"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(Refused) as refusal:
+        page.portrait(str(path))
+    assert refusal.value.place == "portrait"
+    assert str(refusal.value) == f"a face.png is no picture: {said}; expected PNG, JPEG, WebP, …"
+
+
+def test_a_portrait_without_a_face_is_refused_unless_its_landmarks_are_given(page, tmp_path):
+    Image.new("RGB", (200, 200), "grey").save(tmp_path / "grey.png")
+    with pytest.raises(Refused, match="no face was found in the portrait") as refusal:
+        page.see(page.portrait(str(tmp_path / "grey.png")), ())
+    assert refusal.value.place == "portrait"
+    points = '{"left_eye": [70, 80], "right_eye": [130, 80], "mouth_left": [80, 140]}'
+    (tmp_path / "face.json").write_text(points)
+    page.see(page.portrait(str(tmp_path / "grey.png"), str(tmp_path / "face.json")), ())
+
+
+def test_the_preview_follows_the_fields_without_looking_again(page, video, monkeypatch):
+    portrait, motion = page.portrait(str(PORTRAIT)), follow(page, video)
+    plain, _ = page.preview(portrait, motion, ())
+    monkeypatch.setattr(page.animator.detector, "detect_video", None)
+    for given in (("controls.rotation", "2"), ("motion.start", "0.2"), ("motion.smooth", "1")):
+        again = page.again(motion, (given,))
+        assert again is motion
+        changed, _ = page.preview(portrait, again, (given,))
+        assert changed != plain
+
+
+@pytest.mark.parametrize(
+    ("given", "place", "said"),
+    [
+        (("motion.start", "9"), "Time", "nothing of the motion lies between motion.start=9"),
+        (("motion.neutral", "99"), "motion", "the neutral frame is 99; the driver has frames"),
+        (("motion.fps", "many"), "Time", "motion.fps is 'many'; expected a number"),
+        (("motion.neutral", "calm"), "Driver", "config.motion.neutral is 'calm'; expected auto"),
+        (("motion.loop", "9"), "Time", "motion.loop=9 the result has 5.4 s, 54 frames"),
+        (("framing.face", "3"), "portrait", "there is no face number 3; found 1, from 0"),
+    ],
+)
+def test_options_that_can_not_be_are_refused_where_they_are_set(page, video, given, place, said):
+    motion = follow(page, video)
+    with pytest.raises(Refused, match=said) as refusal:
+        page.preview(page.portrait(str(PORTRAIT)), motion, (given,))
+    assert refusal.value.place == place
+
+
+def test_long_motions_are_refused_but_for_a_part_of_them(page, tmp_path):
+    with VideoWriter(tmp_path / "long.mp4", (224, 160), 2.0) as writer, Image.open(PORTRAIT) as one:
+        for _ in range(10):
+            writer.write(np.array(one.resize((160, 224))))
+    motion = follow(page, tmp_path / "long.mp4")
+    assert motion.track is None
+    assert "long.mp4 is 5.0 s long; this page takes motions up to 3 s" in motion.error
+    with pytest.raises(Refused, match=r"is 5\.0 s long") as refusal:
+        page.preview(page.portrait(str(PORTRAIT)), motion, ())
+    assert refusal.value.place == "Time"
+    part = (("motion.start", "1"), ("motion.end", "3"))
+    motion = page.follow(motion.source, part, motion, quiet)
+    assert motion.track and len(motion.track.landmarks) == 4
+    assert len(page.driver(motion, page.options(part)).landmarks) == 4
+    assert page.again(motion, part) is motion
+    assert "is 5.0 s long" in page.again(motion, ()).error
+
+
+def test_large_files_are_refused(page, tmp_path):
+    (tmp_path / "large.png").write_bytes(bytes(1_200_000))
+    with pytest.raises(Refused, match=r"large.png has 1.2 MB; this page takes files up to 1 MB"):
+        page.portrait(str(tmp_path / "large.png"))
+    with pytest.raises(Refused, match=r"large.png has 1.2 MB"):
+        follow(page, tmp_path / "large.png")
+
+
+def test_a_result_beside_its_driver_and_smaller(page, video):
+    made = make(page, follow(page, video), ("motion.frames", "3"))
+    frames, rate = read_video(made.video)
+    beside, _ = read_video(made.beside)
+    assert made.frames == len(frames) == len(beside) == 3 and rate == 10
+    assert frames.shape[1] == beside.shape[1] and beside.shape[2] > 1.5 * frames.shape[2]
+    assert made.video.name == "astronaut_nod.mp4"
+    gif = page.smaller(made, ".gif", 64)
+    pictures, _ = read_video(gif)
+    assert len(pictures) == 3 and max(pictures.shape[1:3]) == 64
+    assert page.smaller(made, ".gif", 64) == gif
+
+
+def test_who_stops_leaves_nothing(page):
+    stop = threading.Event()
+    motion = follow(page, "expression:laugh")
+    moments = page.make(page.portrait(str(PORTRAIT)), motion, (("motion.loop", "1"),), stop)
+    with pytest.raises(Stopped):
+        for _ in moments:
+            stop.set()
+    assert not any((page.folder / "made").iterdir())
+    assert make(page, motion, ("motion.frames", "2")).frames == 2
+
+
+def test_bugs_are_logged_and_told_as_such(page, monkeypatch, caplog):
+    monkeypatch.setattr(page, "_make", lambda *_: 1 / 0)
+    with caplog.at_level(logging.ERROR), pytest.raises(Refused, match="mistake of the program"):
+        make(page, follow(page, "expression:wink"))
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_live_frames(page):
+    with Image.open(PORTRAIT) as image:
+        frame = np.array(image)
+    portrait = page.portrait(None)
+    assert page.live(frame, portrait, ()).startswith("data:image/webp")
+    assert page.live(np.zeros((64, 64, 3), np.uint8), portrait, ()) == ""
+
+
+def test_the_drivers_frames_go_with_the_results(page, video):
+    own, _ = read_video(video)
+    track = follow(page, video).track
+    driver = read(track, MotionConfig(start=0.2, loop=2), Detector, quiet)
+    shown = np.stack(list(pictures.of_driver(driver, video, own.shape[1], 30.0)))
+    np.testing.assert_array_equal(shown, own[[2, 3, 4, 5, 2, 3, 4, 5]])
+
+
+def test_every_expression_has_a_moving_preview(tmp_path):
+    tiles = dict(pictures.tiles())
+    assert list(tiles) == list(EXPRESSIONS) and len(set(tiles.values())) == len(tiles)
+
+
+def test_what_is_old_is_deleted(tmp_path):
+    old, new = tmp_path / "made" / "a" / "old.mp4", tmp_path / "made" / "b" / "new.mp4"
+    for path in (old, new):
+        path.parent.mkdir(parents=True)
+        path.write_text("")
+    then = time.time() - 3600
+    os.utime(old, (then, then))
+    os.utime(old.parent, (then, then))
+    Limits(minutes=30).sweep(tmp_path)
+    assert new.exists() and not old.exists()
+
+
+def test_time_left():
+    pace = {"decoding": 2.0}
+    meter = Meter(pace, {"denoising": 0, "decoding": 10})
+    assert meter.left is None and meter.share is None
+    meter.told("denoising", 1, 4)
+    assert meter.share == 0.25 and meter.left is not None and 20 <= meter.left < 21
+    meter.told("decoding", 10, 10)
+    assert meter.left == 0 and pace["decoding"] < 1
+    assert "10 of 10" in str(meter)
+    first = Meter({}, {"decoding": 10})
+    first.told("denoising", 2, 4)
+    assert str(first) == "Making frames: 2 of 4, about 1 s left, then finishing frames"
+
+
+def test_work_is_watched():
+    def work(progress):
+        progress("decoding", 1, 2)
+        time.sleep(0.6)
+        progress("decoding", 2, 2)
+        return "made"
+
+    *meters, result = watched(work, Meter({}, {}), threading.Event())
+    assert result == "made" and len(meters) >= 2
+    assert "1 of 2" in str(next(watched(work, Meter({}, {}), threading.Event())))
+
+
+def app(*flags: str, before: str = "") -> subprocess.CompletedProcess:
+    program = f"import sys, runpy\n{before}\nrunpy.run_module('emoji_jax.app', run_name='__main__')"
+    return subprocess.run(
+        [sys.executable, "-c", program, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_imports_no_jax():
+    done = app("--helpshort", before="sys.modules['jax'] = sys.modules['gradio'] = None")
+    assert done.returncode == 0 and "--max_seconds" in done.stdout
+
+
+def test_without_gradio_the_command_says_what_to_install():
+    done = app(before="sys.modules['gradio'] = None")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "pip install 'emoji_jax[app]'" in done.stderr
+
+
+def test_a_port_that_is_taken():
+    pytest.importorskip("gradio", reason="the page needs it", exc_type=ImportError)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = app(f"--port={taken.getsockname()[1]}")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: nothing can listen at 127.0.0.1, port")
+    assert "Traceback" not in done.stderr
+
+
+def test_frames_per_second_of_a_result(page, video):
+    made = make(page, follow(page, video), ("motion.fps", "5"))
+    assert open_video(made.video).frame_rate == 5
