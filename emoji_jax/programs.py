@@ -48,6 +48,7 @@ class Programs:
         if mesh is not None:
             self.parameters = jax.device_put(parameters, NamedSharding(mesh, PartitionSpec()))
         self.schedule = diffusion.schedule()
+        self._inners: dict[tuple[Any, ...], jax.ShapeDtypeStruct] = {}
 
         self._merged = functools.partial(nnx.merge, graph)
 
@@ -194,15 +195,19 @@ class Programs:
         if depth is None:
             return ()
         batch = len(conditions.tokens)
-        of = jax.eval_shape(
-            lambda p: self._merged(p).unet.with_inner(
-                jnp.zeros((batch, *x.shape[1:-1], self.cfg.unet.in_channels)),
-                jnp.zeros(batch, jnp.int32),
-                conditions,
-                depth,
-            ),
-            self.parameters,
-        )[1]
+        # To find out, all of the UNet is traced, which takes a second of large ones.
+        known = (depth, x.shape, *(leaf.shape for leaf in jax.tree.leaves(conditions)))
+        if known not in self._inners:
+            self._inners[known] = jax.eval_shape(
+                lambda p: self._merged(p).unet.with_inner(
+                    jnp.zeros((batch, *x.shape[1:-1], self.cfg.unet.in_channels)),
+                    jnp.zeros(batch, jnp.int32),
+                    conditions,
+                    depth,
+                ),
+                self.parameters,
+            )[1]
+        of = self._inners[known]
         # Where what takes its place will be: placed elsewhere, it would be a program of its own.
         return (self._spread(jnp.zeros(of.shape, of.dtype)),) * REMEMBERED
 
