@@ -210,6 +210,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         "fn": on.see,
         "inputs": [p.portrait_file, p.hand_file, *fields],
         "outputs": [p.portrait, p.portrait_shown, *told],
+        "trigger_mode": "always_last",  # a second upload is not lost while the first is read
         **swift,
     }
     follow = {
