@@ -40,7 +40,8 @@ class Events:
             portrait = self.page.portrait(path, hand)
             shown, notes = self.page.see(portrait, cells(values))
         except Refused as refusal:
-            return self.quiet("portrait") | {p.portrait: None} | self.refused(refusal)
+            nothing = {p.portrait: None, p.portrait_shown: ""}
+            return self.quiet("portrait") | nothing | self.refused(refusal)
         words = "An example; drop your own" if path is None else Path(path).name
         picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
         return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
@@ -72,11 +73,9 @@ class Events:
             motion = self.page.again(motion, cells(values))
             shown, notes = self.page.preview(portrait, motion, cells(values))
         except Refused as refusal:
-            quiet = self.quiet("portrait", "motion")
-            return quiet | {p.motion: motion, p.notes: ""} | self.refused(refusal)
+            return self.quiet("motion") | {p.motion: motion, p.notes: ""} | self.refused(refusal)
         picture = _picture(shown, "The motion's landmarks, moving on the portrait")
-        quiet = self.quiet("portrait", "motion")
-        return quiet | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
+        return self.quiet("motion") | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
 
     def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
         """A frame of the camera."""
@@ -144,6 +143,7 @@ class Events:
         """The result for chats."""
         small = [button for suffix, button in self.p.downloads.items() if suffix != ".mp4"]
         if made is None:
+            yield {small[0]: self.gr.skip()}  # to yield nothing would empty everything
             return
         yield {button: self.gr.update(interactive=False) for button in small}
         for suffix in (".webp", ".gif"):
@@ -210,6 +210,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         "fn": on.see,
         "inputs": [p.portrait_file, p.hand_file, *fields],
         "outputs": [p.portrait, p.portrait_shown, *told],
+        "trigger_mode": "always_last",  # a second upload is not lost while the first is read
         **swift,
     }
     follow = {

@@ -136,8 +136,8 @@ def media(tmp_path_factory) -> Path:
 
 def give(tab, where: str, path: Path) -> None:
     """Puts a file where one is asked for, in place of what is there."""
-    if (clear := tab.locator(f"{where} button[aria-label='Clear']")).count():
-        clear.first.click()
+    if tab.locator(f"{where} table").count():
+        tab.locator(f"{where} button[aria-label='Clear']").first.click()
     tab.set_input_files(f"{where} input[type=file]", path)
 
 
