@@ -119,7 +119,7 @@ def run(code: str, folder: Path) -> str:
     """Executes code in a folder, in a Python of its own; returns what it prints."""
     script = folder / "code" / "example.py"
     script.parent.mkdir()
-    script.write_text(CHECKED + code)
+    script.write_text(code)
     done = subprocess.run(
         [sys.executable, script],
         cwd=folder,
@@ -143,7 +143,7 @@ def test_code_is_run():
 @pytest.mark.usefixtures("landmark_model")
 def test_extending(title, tmp_path):
     (tmp_path / "emoji_jax").symlink_to(ROOT / "emoji_jax")
-    run(sections()[title], tmp_path)
+    run(CHECKED + sections()[title], tmp_path)
 
 
 @pytest.mark.usefixtures("landmark_model")
@@ -162,7 +162,7 @@ def test_readme(tmp_path):
     way = np.linspace(0, 1, 8)
     does = synthetic.Expression(jaw_open=way, smile_left=way, smile_right=way)
     frames = synthetic.render(synthetic.portrait(7, 0, "shaded"), does, (256, 256))
-    write_video(tmp_path / "motion.mp4", frames, 25)
+    write_video(tmp_path / "motion.mp4", frames, 25.0)
     code = "\n".join(blocks(DOCS["README.md"].read_text(), "python"))
     run(code.replace('"release"', '"tiny"'), tmp_path)
     assert (tmp_path / "out.mp4").exists()
