@@ -37,3 +37,12 @@ def test_progress_is_told(landmark_model):
     )
     assert len(list(made)) == 2
     assert ("denoising", 2, 2) in told and ("decoding", 2, 2) in told
+
+
+def test_a_script_ends_in_silence(landmark_model):
+    code = (
+        "from emoji_jax import Animator; "
+        "Animator.load().detector.detect(__import__('numpy').zeros((64, 64, 3), 'uint8'))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Exception ignored" not in told.stderr

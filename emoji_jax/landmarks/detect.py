@@ -1,5 +1,6 @@
 """Finds faces with MediaPipe's face landmarker (arXiv 2406.01900, section 3.1, uses the same)."""
 
+import atexit
 import contextlib
 import os
 import pathlib
@@ -33,6 +34,16 @@ _CHATTER = re.compile(
     rb"All log messages before absl::InitializeLog|Created TensorFlow Lite XNNPACK delegate"
     rb"|face_landmarker_graph\.cc.*xnnpack by default|Feedback manager requires a model"
 )
+
+
+_OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_open() -> None:
+    """What is still open when the interpreter ends is freed with it; closing would complain."""
+    for landmarker in _OPEN:
+        landmarker.close = lambda: None
 
 
 class Detector:
@@ -73,6 +84,7 @@ class Detector:
                 # taken away before; so it is closed before it can become garbage.
                 self._close = weakref.finalize(self, self._landmarker.close)
                 self._close.atexit = False  # its thread is gone by then
+                _OPEN.add(self._landmarker)
                 self._find(np.zeros((64, 64, 3), np.uint8))  # some remarks come with the first use
         except (OSError, ValueError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or error
