@@ -66,7 +66,7 @@ def test_too_little_memory_is_told_with_what_needs_less():
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 2 and "sampler.batch=1" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "sampler.decode_batch=1" in done.stderr.splitlines()[-1]
     assert "error: too little memory: RESOURCE_EXHAUSTED" in done.stderr
 
 

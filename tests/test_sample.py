@@ -505,11 +505,12 @@ def test_built_in_expression_as_driver(animate):
     assert len(frames) == _COUNT
 
 
-def test_warming_up_compiles_what_is_asked_for(tmp_path):
+def test_warming_up_compiles_what_is_asked_for(weights, tmp_path):
     """And makes nothing; the same command after it finds every program."""
     cache = tmp_path / "cache"
     command = [sys.executable, "-m", "emoji_jax.sample", f"--out={tmp_path / 'out.mp4'}"]
-    command += ["--frames=6", "--config.sampler.frames=3", "--config.sampler.steps=1"]
+    command += [f"--checkpoint={weights}", "--frames=6", "--config.sampler.frames=3"]
+    command += ["--config.sampler.steps=1"]
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": str(cache),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

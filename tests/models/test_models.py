@@ -180,6 +180,7 @@ def test_samples_do_not_mix(model):
     np.testing.assert_allclose(call(model)[:1], call(model, batch=1), atol=1e-5)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("compute", [Compute(remat=True), Compute(attention="chunked")])
 def test_compute_changes_no_number(model, compute):
     graph, _ = abstract(SMALL, compute)

@@ -92,7 +92,7 @@ def test_logs_and_pictures(stage1):
     assert json.loads((stage1 / "config.json").read_text())["options"]["train"]["steps"] == 4
 
 
-@pytest.mark.parametrize("steps", [2, 50])
+@pytest.mark.parametrize("steps", [2, pytest.param(50, marks=pytest.mark.heavy)])
 def test_a_profile_of_some_steps(tmp_path, steps):
     """Also where the run ends first."""
     config = small.get_config("vae")
@@ -101,6 +101,7 @@ def test_a_profile_of_some_steps(tmp_path, steps):
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
+@pytest.mark.heavy
 def test_warped_portraits_are_learnt_from_on_top_of_a_stage_without(stage1, tmp_path):
     config = small.get_config("stage1")
     config.start, config.model.warped = (str(stage1),), True
