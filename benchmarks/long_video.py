@@ -58,10 +58,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of the sampler")
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 640, 6400])
     parser.add_argument("--long_video", default="progressive")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--out", type=Path, help="folder to keep what is written")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    {"seams": seams, "memory": memory, "one": one}[args.what](args)
+    with tempfile.TemporaryDirectory() as folder:
+        args.out = args.out or Path(folder)
+        args.out.mkdir(parents=True, exist_ok=True)
+        {"seams": seams, "memory": memory, "one": one}[args.what](args)
 
 
 def seams(args: argparse.Namespace) -> None:

@@ -11,13 +11,17 @@ from absl import app, flags, logging
 
 from emoji_jax import compiled
 from emoji_jax import config as config_file
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, memory_wanted
 
 # What needs less memory, most effective first.
 _LESS = (
     "less is needed with a smaller config.size, config.dtype=bfloat16, a smaller "
     "config.sampler.frames, config.sampler.decode_batch=1; in training, with a larger "
     "config.train.accumulate and config.train.remat"
+)
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS),
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR),
 )
 _HELP = {"help", "helpshort", "helpfull", "helpxml", "?"}
 
@@ -41,20 +45,16 @@ def run(main: Callable[[], None]) -> NoReturn:
         _fail(str(error))
     except OSError as error:
         # What the file system refuses somewhere in the middle: nobody's mistake in the program.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.EROFS):
+        if error.errno not in _REFUSED:
             raise
         _fail(f"{error.filename or 'a file'}: {error.strerror}")
     except KeyboardInterrupt:
         _fail("interrupted", 128 + signal.SIGINT)
     except (MemoryError, RuntimeError) as error:
-        # JAX's own kind of RuntimeError is not imported here, nor by all commands.
-        # Of a chip's own scratch memory, a kernel that asks for too much is a bug.
-        said = str(error)
-        scratch = re.search("vmem|smem|shared memory|scoped", said, re.IGNORECASE)
-        if isinstance(error, RuntimeError) and ("RESOURCE_EXHAUSTED" not in said or scratch):
+        told = memory_wanted(error)
+        if told is None:
             raise
-        told = (said.strip() or "no more to be had").splitlines()[0]
-        _fail(f"too little memory: {told[:200]}; {_LESS}")
+        _fail(f"too little memory: {told}; {_LESS}")
 
 
 def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:

@@ -33,7 +33,7 @@ _BASE = flags.DEFINE_bool(
     "Start a training: UNet and appearance net from Stable Diffusion's UNet, motion modules from "
     "AnimateDiff where there, everything else fresh; instead of the released animation weights.",
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of weights that no file has.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of weights that no file has.", 0)
 
 Arrays = dict[str, np.ndarray]
 

@@ -13,7 +13,7 @@ from emoji_jax import by_hand
 from emoji_jax.animation import denoise
 from emoji_jax.animator import Animator
 from emoji_jax.driver import Driver, MotionConfig, read
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, memory_wanted
 from emoji_jax.pairs import Pair, configured
 from emoji_jax.video_writer import check_path
 
@@ -27,11 +27,11 @@ def done(report: Path, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
     """What an earlier run reports as done, as far as it is still there and still wanted."""
     if not report.exists():
         return []
-    lines = report.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):  # it was killed while it wrote
-        lines.pop()
     same = [json.loads(json.dumps(_told(pair))) for pair in wanted]
     try:
+        lines = report.read_text().splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # it was killed while it wrote
+            lines.pop()
         results = [json.loads(line) for line in lines]
         made = [r for r in results if "error" not in r and (report.parent / r["out"]).exists()]
         return [r for r in made if {name: r[name] for name in _NAMED} in same]
@@ -131,6 +131,8 @@ class Batch:
         """What is told of a pair that could not be made; a bug stops no other pair either."""
         if isinstance(error, UserError):
             return _told(pair, error=str(error))
+        if wanted := memory_wanted(error):
+            return _told(pair, error=f"too little memory: {wanted}")
         traceback.print_exception(error)
         self.bugs.append(error)
         return _told(pair, error=f"a bug: {type(error).__name__}: {error}")

@@ -110,6 +110,8 @@ def main() -> None:
     if _STILL.value and Path(out).suffix.lower() in (*CONTAINERS, ".gif"):
         raise UserError(f"--still makes a picture; {out} should end in .png, .jpg or .webp")
     check_path(out)
+    if _SAVE_MOTION.value and Path(_SAVE_MOTION.value).suffix.lower() != ".npz":
+        raise UserError(f"--save_motion is {_SAVE_MOTION.value}; expected a name that ends in .npz")
     config = _CONFIG.value
     with config.unlocked():
         config.seed = config.seed if _SEED.value is None else _SEED.value

@@ -145,6 +145,18 @@ def test_a_bug_stops_no_other_pair(folder, tmp_path, monkeypatch):
     assert [result["error"] for result in found] == ["a bug: ZeroDivisionError: oh"] * 2
 
 
+def test_too_little_memory_is_no_bug(folder, tmp_path, monkeypatch):
+    config = config_file.read("sample.py", beside=str(config_file.folder() / "sample.py"))
+    made = Batch(Animator.load(folder / "weights"), tmp_path, config)
+
+    def prepare(pair):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes.\nmore")
+
+    monkeypatch.setattr(made, "_prepare", prepare)
+    (found,) = made.run([pairs.Pair("a", "b", "x")])
+    assert found["error"].startswith("too little memory: RESOURCE_EXHAUSTED") and not made.bugs
+
+
 def test_portraits_in_one_batch_are_made_as_alone(folder, tmp_path):
     for batch_size in (1, 2):
         done = batch(

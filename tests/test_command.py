@@ -82,3 +82,19 @@ def test_a_cache_that_can_not_be_written_is_no_failure(tmp_path, monkeypatch):
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (0, "2.0\n")
+
+
+def test_what_the_file_system_refuses_is_one_line(tmp_path):
+    """Of a folder inside a file."""
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "emoji_jax.batch", f"--out={tmp_path / 'file' / 'results'}"]
+    (tmp_path / "pairs.csv").write_text("ref,driving\na.png,expression:wink\n")
+    done = subprocess.run(
+        [*command, f"--pairs={tmp_path / 'pairs.csv'}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "Not a directory" in done.stderr

@@ -49,6 +49,11 @@ class PrepareConfig:
                 f"config.pictures asks for {self.picture_format!r} of quality {self.quality}; "
                 "expected jpeg or webp, and 1 to 100"
             )
+        if self.attempts < 1 or self.pause < 0:
+            raise UserError(
+                f"config.reading has attempts={self.attempts} and pause={self.pause}; expected at "
+                "least 1, and 0 or more"
+            )
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -27,7 +27,7 @@ _SHORT, _TOGETHER = 16, 128
 
 
 def check(impl: Implementation, dtype: DTypeLike) -> None:
-    """Raises a UserError if this machine lacks a kernel that was asked for, or it the dtype."""
+    """Raises a UserError for a kernel that this machine has not, or not in this dtype."""
     backend, dtype = jax.default_backend(), jnp.dtype(dtype)
     if impl == "cudnn" and (backend != "gpu" or dtype == jnp.float32):
         raise UserError("attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype")

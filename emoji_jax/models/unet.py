@@ -209,7 +209,7 @@ class AppearanceNet(Backbone):
 
     def __init__(self, cfg: UNetConfig, compute: Compute, *, rngs: Draws):
         super().__init__(dataclasses.replace(cfg, motion=False), compute, rngs=rngs)
-        # The deepest level that has transformers comes last; nothing after its tokens is needed.
+        # The last transformer, of the highest resolution; nothing after its tokens is needed.
         self.up_blocks[-1].attentions[-1] = ReferenceTap(
             cfg.channels[0], cfg.groups, compute, position=cfg.position, rngs=rngs
         )

@@ -21,7 +21,7 @@ from emoji_jax.animation import Animation
 from emoji_jax.animator import Animator
 from emoji_jax.credentials import Credentials
 from emoji_jax.driver import Driver, MotionConfig, Progress, Track, expression, follow, read
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, memory_wanted
 from emoji_jax.images import Picture, read_image
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.page import pictures
@@ -120,7 +120,7 @@ class Page:
             raise Refused(section_of(text) or place, text) from None
         except Exception as error:
             logging.getLogger("emoji_jax").exception("on the page")
-            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            if memory_wanted(error):
                 text = "too little memory: a shorter motion or a smaller portrait needs less"
                 raise Refused(place, text) from None
             raise Refused(place, _BUG) from None

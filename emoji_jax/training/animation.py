@@ -1,4 +1,4 @@
-"""Training of the animation networks: what a batch costs in either stage (DESIGN: data flow)."""
+"""What a batch costs in either stage of training the animation networks (arXiv 2406.01900)."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence

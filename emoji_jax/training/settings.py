@@ -72,9 +72,8 @@ def check(config: Config) -> None:
     if config.data.synthetic_clips > _HELD_OUT:
         told = reprlib.repr(config.data.synthetic_clips)
         raise UserError(f"config.data.synthetic_clips is {told}; expected at most {_HELD_OUT}")
-    at_least(
-        0, config, "log.validate", "log.grids", "log.profile", "data.workers", "autoencoder.levels"
-    )
+    at_least(0, config, "seed", "mesh.patience", "data.workers", "autoencoder.levels")
+    at_least(0, config, "log.validate", "log.grids", "log.profile")
     if not 0 < config.example.zoom <= 1:
         raise UserError(f"config.example.zoom is {config.example.zoom}; expected over 0, up to 1")
     if len(config.size) not in (0, 2):
@@ -222,7 +221,7 @@ def autoencoder(config: Config) -> AutoencoderConfig:
 def example(config: Config, cfg: EmojiConfig) -> ExampleConfig:
     """What an example is made of, for networks like these."""
     height, width = cfg.size
-    if height != width or height % cfg.vae.factor:
+    if height != width or height < 1 or height % cfg.vae.factor:
         raise UserError(
             f"size is {cfg.size}; training expects squares of a multiple of {cfg.vae.factor} pixels"
         )

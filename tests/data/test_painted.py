@@ -14,6 +14,7 @@ from emoji_jax.data.cutting import PrepareConfig, make_clips
 from emoji_jax.data.datasets import ReaderConfig, readers
 from emoji_jax.data.prepare import find_units
 from emoji_jax.data.sources import Prepared
+from emoji_jax.errors import UserError
 from tests.data import media
 
 ROOT = Path(__file__).parent.parent.parent
@@ -60,3 +61,8 @@ def test_prepared(tmp_path):
     source = Prepared(tmp_path, "train")
     _, landmarks = synthetic.clip(0, 1, 2, (64, 64))
     np.testing.assert_array_equal(source[1].points(np.arange(2)), landmarks.points)
+
+
+def test_attempts_that_there_must_be():
+    with pytest.raises(UserError, match="attempts=0"):
+        PrepareConfig(attempts=0)

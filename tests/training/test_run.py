@@ -291,6 +291,7 @@ def test_kernels_that_the_machine_has_not():
         ("data", "sources", ("nowhere",), "nowhere has no prepared clips"),
         ("data", "weights", (1.0, 2.0), "data.weights"),
         ("mesh", "fsdp", 3, "mesh.fsdp is 3"),
+        ("mesh", "patience", -1.0, "mesh.patience is -1.0; expected at least 0"),
         ("optimiser", "decay", "sometimes", "optimiser.decay"),
         ("log", "grid_clips", 0, "log.grid_clips is 0"),
         ("log", "validate", -1, "log.validate is -1; expected at least 0"),
