@@ -14,13 +14,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from emoji_jax import command
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
+from emoji_jax.page import guard
 
 if TYPE_CHECKING:  # which imports jax
     from emoji_jax.page.work import Page
@@ -44,6 +45,8 @@ _SIDE = flags.DEFINE_integer("max_side", 1280, "Pixels; larger portraits are mad
 _MINUTES = flags.DEFINE_integer("keep_minutes", 60, "Then uploads and results are deleted.", 1)
 _WAITING = flags.DEFINE_integer("max_waiting", 20, "Requests that may wait for their turn.", 1)
 _CONFIG = config_file.flag("sample.py")
+# Visitors whose state is in memory; beyond that, those that came first are forgotten.
+_SESSIONS = 100
 flags.declare_key_flag("config")
 
 
@@ -70,7 +73,8 @@ def main() -> None:
 def _folder() -> Iterator[Path]:
     """A folder that nobody else may look into, and that is gone in the end."""
     # As an exception, so that what follows `finally` happens.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
     folder = Path(tempfile.mkdtemp(prefix="emoji_jax-page-"))  # mode 0700
     try:
         yield folder
@@ -97,6 +101,8 @@ def _serve(gradio: ModuleType, page: "Page") -> None:
             ssr_mode=False,
             footer_links=[],
             prevent_thread_lock=True,
+            state_session_capacity=_SESSIONS,
+            app_kwargs={"middleware": _guarded()},
             **layout.appearance(gradio),
         )
     except OSError as error:
@@ -118,9 +124,18 @@ def _serve(gradio: ModuleType, page: "Page") -> None:
         demo.close(verbose=False)
 
 
+def _guarded() -> list[Any]:
+    if _SHARE.value:  # by way of another machine, which asks in its own name
+        return []
+    from starlette.middleware import Middleware
+
+    hosts = guard.LOOPBACK if _HOST.value in guard.LOOPBACK else ()
+    return [Middleware(guard.Guard, hosts=hosts)]
+
+
 def _privacy() -> str:
     here = "this machine"
-    if _HOST.value not in ("127.0.0.1", "localhost", "::1"):
+    if _HOST.value not in guard.LOOPBACK:
         here = "the machine that serves this page"
     where = f"Everything is computed on {here}; nothing is sent anywhere else."
     if _SHARE.value:

@@ -20,6 +20,7 @@ class Events:
     def __init__(self, gr: ModuleType, page: Page, parts: SimpleNamespace):
         self.gr, self.page, self.p = gr, page, parts
         self._stops: dict[str, threading.Event] = {}
+        self._followed: dict[str, object] = {}
 
     def quiet(self, *places: str) -> Updates:
         """No refusals at these places, nor in any section."""
@@ -46,8 +47,15 @@ class Events:
         picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
         return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
 
-    def follow(self, source: str, *values: Any) -> Iterator[Updates]:
-        """A motion was chosen."""
+    def follow(self, session: str, source: str, *values: Any) -> Iterator[Updates]:
+        """A motion was chosen; nothing comes of those that were chosen before."""
+        self._followed[session] = token = object()
+        for updates in self._follow(source, *values):
+            if self._followed.get(session) is not token:
+                return
+            yield updates
+
+    def _follow(self, source: str, *values: Any) -> Iterator[Updates]:
         p, name = self.p, Path(source).name.replace("expression:", "").replace("_", " ")
         yield {p.motion: None, p.motion_told: f"Reading {html.escape(name)} …"}
         try:
@@ -159,6 +167,16 @@ class Events:
         if session in self._stops:
             self._stops[session].set()
 
+    def leave(self, session: str) -> None:
+        """Somebody has closed the page."""
+        self.stop(session)
+        self._followed.pop(session, None)
+
+    def crowded(self) -> Updates:
+        """What somebody sees for whom there was no place in the queue."""
+        told = "Too many are waiting: try again in a while. Nothing was made."
+        return self._busy(False) | {self.p.progress: ""} | self.refused(Refused("making", told))
+
     def cancelled(self) -> Updates:
         """What the page shows then."""
         told = '<p role="status">Cancelled. Nothing was made.</p>'
@@ -213,10 +231,15 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         "trigger_mode": "always_last",  # a second upload is not lost while the first is read
         **swift,
     }
+
+    def following(request: gr.Request, source: str, *values: Any) -> Iterator[Updates]:
+        yield from on.follow(str(request.session_hash), source, *values)
+
     follow = {
-        "fn": on.follow,
+        "fn": following,
         "inputs": [p.source, *fields],
         "outputs": [p.motion, p.motion_told, *told],
+        "trigger_mode": "always_last",
         **swift,
     }
     framing = [p.fields[field.name].change for field in FIELDS if "framing" in field.name]
@@ -263,6 +286,9 @@ def _connect_making(
     def stop(request: gr.Request) -> None:
         on.stop(str(request.session_hash))
 
+    def leave(request: gr.Request) -> None:
+        on.leave(str(request.session_hash))
+
     def cancel(request: gr.Request) -> Updates:
         stop(request)
         return on.cancelled()
@@ -276,8 +302,10 @@ def _connect_making(
         concurrency_id="making",
         **private,
     )
+    making.failure(on.crowded, None, [*buttons, *told], queue=False, **private)
     small = {"inputs": [p.made, p.side], "outputs": [*p.downloads.values(), *told], **private}
+    small |= {"concurrency_limit": 1, "concurrency_id": "smaller"}
     making.then(on.smaller, **small)
     p.side.change(on.smaller, **small)
     p.cancel.click(cancel, None, buttons, cancels=[making], queue=False, **private)
-    demo.unload(stop)
+    demo.unload(leave)

@@ -35,11 +35,18 @@ def gradio(folder: Path) -> ModuleType:
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
         import gradio
+        from gradio import processing_utils
     except ImportError as error:
         raise UserError(
             f"the page needs Gradio ({error}); install it: pip install 'emoji_jax[app]'"
         ) from None
+    # A forged upload may be an address, which the server would fetch.
+    processing_utils.async_ssrf_protected_download = _fetch_nothing
     return gradio
+
+
+async def _fetch_nothing(*_: Any) -> str:
+    raise ValueError("nothing is fetched from other machines")
 
 
 def appearance(gr: ModuleType) -> dict[str, Any]:
@@ -170,7 +177,10 @@ def _field(gr: ModuleType, field: Field, page: Page) -> Any:
     if field.slider:
         low, high, step = field.slider
         low, high = min(low, value), max(high, value)  # the command line may go further
-        return gr.Slider(low, high, value, step=step, buttons=[], **common)
+        slider = gr.Slider(low, high, value, step=step, buttons=[], **common)
+        # What can't be is refused where all else is, in the command's words; and so is nothing.
+        slider.preprocess = lambda value: value
+        return slider
     if field.choices:
         return gr.Dropdown(list(field.choices), value=value, filterable=False, **common)
     if field.tick:

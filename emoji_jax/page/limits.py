@@ -5,8 +5,11 @@ import dataclasses
 import time
 from pathlib import Path
 
+from PIL import UnidentifiedImageError
+
 from emoji_jax.driver import LANDMARKS, MotionConfig, Progress
 from emoji_jax.errors import UserError
+from emoji_jax.images import opened
 from emoji_jax.landmarks import Landmarks, timing
 from emoji_jax.video import open_video
 
@@ -46,6 +49,7 @@ class Limits:
         path = Path(source)
         if not path.is_file() or path.suffix.lower() in LANDMARKS:
             return
+        self._check_pictures(path)
         video = open_video(path, frame_rate=moving.frame_rate)
         seconds = float(video.length / video.frame_rate) if video.length else 0.0
         wanted = min(moving.end or seconds, seconds) - moving.start
@@ -55,6 +59,20 @@ class Limits:
             raise UserError(
                 f"{path.name} is {seconds:.1f} s long; this page takes motions up to "
                 f"{self.seconds:g} s: choose a part of it by motion.start and motion.end"
+            )
+
+    def _check_pictures(self, path: Path) -> None:
+        """Refuses an animated image of too much before any of it is decompressed."""
+        try:
+            with opened(path) as image:
+                count, area = getattr(image, "n_frames", 1), image.width * image.height
+        except (UserError, UnidentifiedImageError):
+            return  # of a video, or of what reading it will say
+        most = int(self.seconds * _RATE)
+        if count > most or count * area > most * self.side**2:
+            raise UserError(
+                f"{path.name} has {count} frames of {image.width}x{image.height} pixels; this page "
+                f"takes up to {most}, of {self.side}x{self.side} or fewer of larger ones"
             )
 
     def bounded(self, progress: Progress) -> Progress:

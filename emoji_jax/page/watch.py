@@ -115,5 +115,5 @@ def watched(
             raise error
         yield result
     finally:
+        # Not waited for: it may be the server's own loop that leaves the iterator.
         stop.set()
-        thread.join()

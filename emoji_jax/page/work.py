@@ -104,7 +104,7 @@ class Page:
     ):
         self.animator, self.config, self.limits, self.folder = animator, config, limits, folder
         self._pace: dict[str, float] = {}
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time, self._reading = threading.Lock(), threading.Lock()
         (folder / KEPT).mkdir(exist_ok=True)
         _ = animator.detector  # before several threads ask for it
 
@@ -136,9 +136,11 @@ class Page:
 
     def portrait(self, path: str | None, hand: str | None = None) -> Portrait:
         """Reads a portrait, made smaller where it is large, and its landmarks if they are given."""
-        with self.told("portrait"):
+        # One at a time: a large one takes gigabytes for a moment.
+        with self.told("portrait"), self._reading:
             source = Path(path or EXAMPLE)
             self.limits.check_bytes(source)
+            self.limits.check_bytes(Path(hand or EXAMPLE))
             picture = read_image(source)
             given = by_hand.read(hand, source) if hand else None
             height, width = picture.shape[:2]
@@ -215,6 +217,10 @@ class Page:
             if motion.part is not None:  # nothing else of it is there
                 moving = dataclasses.replace(moving, **_WHOLE)
             self.limits.check_result(motion.track.landmarks, moving)
+            if not (motion.source.startswith("expression:") or Path(motion.source).exists()):
+                kept = self.limits.minutes
+                name = Path(motion.source).name
+                raise UserError(f"{name} was deleted after {kept} minutes; give it again")
             driver = read(motion.track, moving, lambda: self.animator.detector, _quiet)
             return dataclasses.replace(driver, notes=tuple(map(self._public, driver.notes)))
 
@@ -271,7 +277,8 @@ class Page:
         animation = self._animation(portrait, driver, options, progress)
         folder = self.folder / KEPT / secrets.token_hex(16)
         folder.mkdir()
-        name = f"{Path(portrait.source).stem}_{Path(motion.source.split(':')[-1]).stem}"
+        sources = (portrait.source, motion.source.split(":")[-1])
+        name = "_".join(_shortened(Path(source).stem) for source in sources)
         video, beside = folder / f"{name}.mp4", folder / f"{name}_beside_driver.mp4"
         rest: dict[str, Any] = {"times": animation.times, "audio": animation.audio}
         rest["credentials"] = animation.credentials
@@ -329,6 +336,11 @@ class Page:
 _NO_PART = (0.0, None, None)
 # Of the options of a motion, what is done without looking at it again.
 _WHOLE: dict[str, Any] = {"start": 0.0, "end": None, "frames": None}
+
+
+def _shortened(name: str) -> str:
+    """A name that leaves room for what is put to it: file systems take 255 bytes."""
+    return name.encode()[:60].decode(errors="ignore")
 
 
 def _quiet(what: str, done: int, total: int | None) -> None:

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -312,6 +314,29 @@ def test_camera_live_and_recorded(tab):
     fill(tab, "Time", "motion.frames", FRAMES)
     tab.click("#generate")
     wait_for(tab, "#progress", f"Done: {FRAMES} frames")
+
+
+def test_emptying_a_slider_to_type_anew_is_no_error(tab, server):
+    before = server.log.read_text().count("Traceback")
+    tab.locator("#adjust button.label-wrap", has_text="Strength").click()
+    tab.locator("#field-controls-mouth input[type=number]").fill("")
+    tab.wait_for_timeout(1500)  # in which the preview is made anew
+    assert not tab.locator(".toast-body.error").count()
+    assert server.log.read_text().count("Traceback") == before
+
+
+def test_other_sites_are_refused(server):
+    def status(**headers: str) -> int:
+        request = urllib.request.Request(server.address, headers=headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status() == status(Origin=server.address.rstrip("/")) == 200
+    assert status(Origin="https://elsewhere.example") == 403
+    assert status(Host="elsewhere.example") == 403
 
 
 def test_nothing_went_out_and_nothing_stays(server):

@@ -1,5 +1,7 @@
 """What happens on the page's events, without a browser and without Gradio."""
 
+import asyncio
+import dataclasses
 import logging
 import os
 import socket
@@ -18,8 +20,9 @@ from emoji_jax import options
 from emoji_jax.animator import Animator
 from emoji_jax.data.synthetic import EXPRESSIONS
 from emoji_jax.driver import MotionConfig, read
+from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Detector
-from emoji_jax.page import pictures
+from emoji_jax.page import events, guard, limits, pictures
 from emoji_jax.page.fields import FIELDS, cells, section_of
 from emoji_jax.page.limits import Limits
 from emoji_jax.page.watch import Meter, Stopped, watched
@@ -226,7 +229,8 @@ def test_who_stops_leaves_nothing(page):
     with pytest.raises(Stopped):
         for _ in moments:
             stop.set()
-    assert not any((page.folder / "made").iterdir())
+    with page._one_at_a_time:  # which it gives back when it is over
+        assert not any((page.folder / "made").iterdir())
     assert make(page, motion, ("motion.frames", "2")).frames == 2
 
 
@@ -330,3 +334,54 @@ def test_a_port_that_is_taken():
 def test_frames_per_second_of_a_result(page, video):
     made = make(page, follow(page, video), ("motion.fps", "5"))
     assert open_video(made.video).frame_rate == 5
+
+
+def test_an_animated_picture_of_too_much_is_not_decompressed(page, tmp_path, monkeypatch):
+    frames = [Image.new("L", (64, 64), 255 * (i % 2)) for i in range(100)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=20)
+    monkeypatch.setattr(limits, "open_video", lambda *_, **__: pytest.fail("it was opened"))
+    small = dataclasses.replace(page.limits, seconds=1.0)
+    with pytest.raises(UserError, match=r"a\.gif has 100 frames of 64x64 pixels"):
+        small.check_length(str(tmp_path / "a.gif"), MotionConfig())
+
+
+def test_the_motion_that_was_chosen_last_counts():
+    class Chosen(events.Events):
+        def __init__(self):
+            self._followed = {}
+
+        def _follow(self, source, *values):
+            yield from ([source, "reading"], [source, "found"])
+
+    on = Chosen()
+    slow = on.follow("somebody", "a long video")
+    assert next(slow) == ["a long video", "reading"]
+    assert list(on.follow("somebody", "wink"))[-1] == ["wink", "found"]
+    assert not list(slow)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "host", "origin", "passes"),
+    [
+        (guard.LOOPBACK, "127.0.0.1:7860", None, True),
+        (guard.LOOPBACK, "localhost:7860", "http://localhost:7860", True),
+        (guard.LOOPBACK, "[::1]:7860", None, True),
+        (guard.LOOPBACK, "evil.example:7860", None, False),
+        (guard.LOOPBACK, "127.0.0.1:7860", "https://evil.example", False),
+        (guard.LOOPBACK, "127.0.0.1:7860", "null", False),
+        ((), "studio.example", "http://studio.example", True),
+        ((), "studio.example", "http://evil.example", False),
+    ],
+)
+def test_other_sites_pages_are_refused(hosts, host, origin, passes):
+    told = []
+
+    async def app(*_):
+        told.append(200)
+
+    async def send(message):
+        told.append(message.get("status"))
+
+    headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin else [])
+    asyncio.run(guard.Guard(app, hosts)({"type": "http", "headers": headers}, None, send))
+    assert told[0] == (200 if passes else 403)
