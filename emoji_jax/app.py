@@ -73,8 +73,9 @@ def main() -> None:
 def _folder() -> Iterator[Path]:
     """A folder that nobody else may look into, and that is gone in the end."""
     # As an exception, so that what follows `finally` happens.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):  # Windows lacks the second
+            signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
     folder = Path(tempfile.mkdtemp(prefix="emoji_jax-page-"))  # mode 0700
     try:
         yield folder

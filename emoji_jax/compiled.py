@@ -23,8 +23,8 @@ def remember() -> None:
         return  # which reads the variables when it is imported
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
-        return  # somebody has chosen
+    if jax.config.jax_compilation_cache_dir not in (None, place):
+        return  # somebody has chosen, in Python
     jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
 

@@ -98,8 +98,8 @@ def test_sample_clip():
     assert work[0].pop("denoising") < work[1].pop("denoising")
     assert work[0] == work[1] and min(work[0].values()) > 0
     assert full["tflop"] == pytest.approx(sum(s["tflop"] for s in full["stages"].values()))
-    pytest.importorskip("torch")
-    pytest.importorskip("diffusers")
+    for name in ("torch", "diffusers"):
+        pytest.importorskip(name, reason="the peer is made of it: .[parity]")
     peer = json.loads(run("sample.py", *SMALL, *clip, "--compare", "torch")[-1])
     assert peer["ratio"] > 0 and peer["differences"]["torch to ours"] <= 1 / 255
 

@@ -143,7 +143,10 @@ def test_code_is_run():
 @pytest.mark.usefixtures("landmark_model")
 def test_extending(title, tmp_path):
     (tmp_path / "emoji_jax").symlink_to(ROOT / "emoji_jax")
-    run(CHECKED + sections()[title], tmp_path)
+    code = sections()[title]
+    # The examples say what has to come of them; that they are reached is seen by what is printed.
+    assert re.search(r"^(assert|np\.testing)", code, re.MULTILINE)
+    assert run(f"{CHECKED}{code}\nprint('to the end')", tmp_path).endswith("to the end\n")
 
 
 @pytest.mark.usefixtures("landmark_model")
@@ -174,9 +177,15 @@ def test_own_videos(tmp_path):
 
 
 def test_reading_data(tmp_path):
-    pytest.importorskip("tensorflow_datasets")
+    pytest.importorskip("tensorflow_datasets", reason="it reads the shards: .[train]")
     prepared.write(tmp_path / "dataset", [12, 10], 64)
-    run("\n".join(blocks(DOCS["docs/data.md"].read_text(), "python")), tmp_path)
+    code = "\n".join(blocks(DOCS["docs/data.md"].read_text(), "python"))
+    told = run(
+        f"{code}\nprint(clips.decode_frames(source[0], [0, 8]).shape, len(clips.decode_landmarks("
+        "source[0])), type(clips.decode(source[0])).__name__)",
+        tmp_path,
+    )
+    assert told == "(2, 64, 64, 3) 12 Clip\n"
 
 
 @pytest.mark.skipif(

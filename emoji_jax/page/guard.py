@@ -33,6 +33,9 @@ class Guard:
     def _own(self, headers: dict[bytes, bytes]) -> bool:
         host = headers.get(b"host", b"").decode("latin-1")
         origin = headers.get(b"origin")
-        if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+        try:
+            if self._hosts and urlsplit(f"//{host}").hostname not in self._hosts:
+                return False
+            return origin is None or urlsplit(origin.decode("latin-1")).netloc == host
+        except ValueError:  # no address at all
             return False
-        return origin is None or urlsplit(origin.decode("latin-1")).netloc == host

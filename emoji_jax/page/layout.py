@@ -45,7 +45,7 @@ def gradio(folder: Path) -> ModuleType:
     return gradio
 
 
-async def _fetch_nothing(*_: Any) -> str:
+async def _fetch_nothing(*_: Any, **__: Any) -> str:
     raise ValueError("nothing is fetched from other machines")
 
 

@@ -97,6 +97,7 @@ def browser(media):
         f"--use-file-for-fake-video-capture={media / 'camera.mjpeg'}",
     ]
     with playwright.sync_playwright() as driver:
+        playwright.expect.set_options(timeout=30_000)  # as the tab's: machines are busy
         # Who runs as root, as in a container, has no sandbox.
         yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *camera])
 
@@ -227,19 +228,24 @@ def test_bad_files_are_refused_next_to_their_field_and_the_page_stays_usable(tab
     tab.get_by_role("tab", name="File").click()
     give(tab, "#motion-file", media / "text.mp4")
     playwright.expect(refusal(tab, "motion")).to_contain_text("text.mp4 can't be read as a video")
+    assert "Motion:" not in tab.inner_text("#motion-told")  # none is left over
     give(tab, "#motion-file", media / "nod.mp4")
     wait_for(tab, "#motion-told", "Motion: nod.mp4")
     playwright.expect(refusal(tab, "motion")).to_have_count(0)
+    assert [refusal(tab, place).count() for place in ("portrait", "motion")] == [0, 0]
+    assert tab.locator("#generate").is_enabled()
 
 
-def test_large_files_are_refused(tab, media):
+def test_large_files_are_refused(tab, server, media):
     give(tab, "#portrait-file", media / "large.png")
     told = "large.png has 1.5 MB; this page takes files up to 1 MB"
     playwright.expect(refusal(tab, "portrait")).to_have_text(told)
     give(tab, "#portrait-file", media / "enormous.png")  # which does not even arrive
     tab.get_by_text('exceed the maximum allowed size of 3.8 Mb: "enormous.png"').wait_for()
+    assert not list(server.folder.rglob("enormous.png"))
     give(tab, "#portrait-file", PORTRAIT)
     wait_for(tab, "#portrait-shown", "astronaut.jpg")
+    assert refusal(tab, "portrait").count() == 0
 
 
 def test_options_are_refused_in_their_section_and_move_the_preview(tab):
@@ -250,6 +256,8 @@ def test_options_are_refused_in_their_section_and_move_the_preview(tab):
     fill(tab, "Time", "motion.start", "0.5")
     playwright.expect(refusal(tab, "time")).to_have_count(0)
     tab.wait_for_function("s => document.querySelector('#preview img').src !== s", arg=before)
+    after = tab.get_attribute("#preview img", "src")
+    assert after.startswith("data:image/webp") and after != before
 
 
 def test_keyboard_alone(tab):
@@ -286,6 +294,7 @@ def test_a_phones_width(tab):
 
 
 def test_two_users_take_turns(browser, server, tab):
+    before = set((server.folder / "made").iterdir())
     other = browser.new_page()
     other.goto(server.address)
     other.wait_for_selector("#preview img")
@@ -295,10 +304,13 @@ def test_two_users_take_turns(browser, server, tab):
         one.click("#generate")
     for one in (tab, other):
         wait_for(one, "#progress", f"Done: {FRAMES} frames", 90)
+    assert len(set((server.folder / "made").iterdir()) - before) == 2
+    shown = [one.get_attribute("#beside video", "src") for one in (tab, other)]
+    assert all(shown) and shown[0] != shown[1]  # each has its own
     other.close()
 
 
-def test_camera_live_and_recorded(tab):
+def test_camera_live_and_recorded(tab, server):
     """Frames as a live preview; a recorded clip as a motion like any other."""
     tab.get_by_role("tab", name="Camera").click()
     tab.locator("button.label-wrap", has_text="Live").click()
@@ -307,13 +319,16 @@ def test_camera_live_and_recorded(tab):
         tab.locator(f"{where} .capture-button").click()
         if where == "#camera":
             tab.wait_for_selector("#live img")
+            assert tab.get_attribute("#live img", "src").startswith("data:image/webp")
         else:
             tab.wait_for_timeout(1500)
         tab.locator(f"{where} .capture-button").click()
     wait_for(tab, "#motion-told", "Motion: sample.webm")
     fill(tab, "Time", "motion.frames", FRAMES)
     tab.click("#generate")
-    wait_for(tab, "#progress", f"Done: {FRAMES} frames")
+    wait_for(tab, "#progress", f"Done: {FRAMES} frames", 240)
+    (made,) = server.folder.rglob("*_sample.mp4")
+    assert len(read_video(made)[0]) == int(FRAMES)
 
 
 def test_emptying_a_slider_to_type_anew_is_no_error(tab, server):

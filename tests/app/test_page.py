@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import logging
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -367,6 +368,7 @@ def test_the_motion_that_was_chosen_last_counts():
         (guard.LOOPBACK, "localhost:7860", "http://localhost:7860", True),
         (guard.LOOPBACK, "[::1]:7860", None, True),
         (guard.LOOPBACK, "evil.example:7860", None, False),
+        (guard.LOOPBACK, "[::1", None, False),
         (guard.LOOPBACK, "127.0.0.1:7860", "https://evil.example", False),
         (guard.LOOPBACK, "127.0.0.1:7860", "null", False),
         ((), "studio.example", "http://studio.example", True),
@@ -385,3 +387,37 @@ def test_other_sites_pages_are_refused(hosts, host, origin, passes):
     headers = [(b"host", host.encode())] + ([(b"origin", origin.encode())] if origin else [])
     asyncio.run(guard.Guard(app, hosts)({"type": "http", "headers": headers}, None, send))
     assert told[0] == (200 if passes else 403)
+
+
+def test_a_driver_that_was_deleted_meanwhile(page, video, tmp_path):
+    shutil.copy(video, tmp_path / "gone.mp4")
+    motion = follow(page, tmp_path / "gone.mp4")
+    (tmp_path / "gone.mp4").unlink()
+    with pytest.raises(Refused, match=r"gone\.mp4 was deleted after 60 minutes") as refusal:
+        make(page, motion)
+    assert refusal.value.place == "motion" and not any((page.folder / "made").iterdir())
+
+
+def test_results_of_long_names(page, video, tmp_path):
+    path = tmp_path / f"{'動' * 60}.mp4"
+    shutil.copy(video, path)
+    made = make(page, follow(page, path), ("motion.frames", "2"))
+    assert made.frames == 2 and len(made.beside.name.encode()) < 200
+
+
+def test_nothing_is_fetched_for_a_forged_upload(tmp_path):
+    """In a process of its own: Gradio reads its settings when it is imported."""
+    pytest.importorskip("gradio", reason="the page needs it", exc_type=ImportError)
+    code = (
+        "import asyncio, pathlib, sys\n"
+        "from emoji_jax.page import layout\n"
+        "gr = layout.gradio(pathlib.Path(sys.argv[1]))\n"
+        "with gr.Blocks(): file = gr.File()\n"
+        "forged = {'path': 'http://127.0.0.1:9/a.png', 'meta': {'_type': 'gradio.FileData'}}\n"
+        "move = gr.processing_utils.async_move_files_to_cache\n"
+        "asyncio.run(move(forged, file, check_in_upload_folder=True))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode and "nothing is fetched from other machines" in done.stderr
