@@ -239,7 +239,6 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         "fn": following,
         "inputs": [p.source, *fields],
         "outputs": [p.motion, p.motion_told, *told],
-        "trigger_mode": "always_last",
         **swift,
     }
     framing = [p.fields[field.name].change for field in FIELDS if "framing" in field.name]
