@@ -3,7 +3,8 @@
 import functools
 import math
 import re
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ def attend(
     if impl == "merged":
         return _merged(q, k, v)
     if impl == "cudnn":
-        return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+        return _cudnn(q, k, v) if _even(q, k) else _cudnn_forward(q, k, v)
     if impl == "splash":
         return splash.attend(q, k, v)
     raise ValueError(f"attention impl is {impl!r}; expected one of {get_args(Implementation)}")
@@ -106,6 +107,27 @@ def _cudnn_takes(q: Array) -> bool:
     # Blackwell takes wider heads, too, but not for gradients.
     widest = 256 if 9 <= capability < 10 else 128
     return capability >= 8 and q.shape[-1] % 8 == 0 and q.shape[-1] <= widest
+
+
+def _cudnn(q: Array, k: Array, v: Array) -> Array:
+    return jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
+
+
+def _even(q: Array, k: Array) -> bool:
+    return q.shape[1] % 2 == 0 and k.shape[1] % 2 == 0
+
+
+@jax.custom_vjp
+def _cudnn_forward(q: Array, k: Array, v: Array) -> Array:
+    """The kernel for odd numbers of tokens, of which it makes no gradients: others are taken."""
+    return _cudnn(q, k, v)
+
+
+def _without_kernel(q: Array, k: Array, v: Array) -> tuple[Array, Callable[..., Any]]:
+    return jax.vjp(functools.partial(attend, impl=_choose(q, k)), q, k, v)
+
+
+_cudnn_forward.defvjp(_without_kernel, lambda pull, gradient: pull(gradient))
 
 
 def _weigh(scores: Array, v: Array, product: str) -> Array:

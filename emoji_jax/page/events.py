@@ -1,5 +1,6 @@
 """Which event calls what of `work.Page`, and where what comes of it is shown."""
 
+import dataclasses
 import html
 import threading
 from collections.abc import Iterator
@@ -14,13 +15,21 @@ from emoji_jax.page.work import Made, Motion, Page, Portrait, Refused
 Updates = dict[Any, Any]
 
 
+@dataclasses.dataclass
+class Chosen:
+    """A motion that somebody chose; whether it turned out to be none."""
+
+    source: str
+    failed: bool = False
+
+
 class Events:
     """Handlers of one page's events; every one returns what changes, by component."""
 
     def __init__(self, gr: ModuleType, page: Page, parts: SimpleNamespace):
         self.gr, self.page, self.p = gr, page, parts
         self._stops: dict[str, threading.Event] = {}
-        self._followed: dict[str, object] = {}
+        self._chosen: dict[str, Chosen] = {}
 
     def quiet(self, *places: str) -> Updates:
         """No refusals at these places, nor in any section."""
@@ -49,14 +58,21 @@ class Events:
 
     def follow(self, session: str, source: str, *values: Any) -> Iterator[Updates]:
         """A motion was chosen; nothing comes of those that were chosen before."""
-        self._followed[session] = token = object()
-        for updates in self._follow(source, *values):
-            if self._followed.get(session) is not token:
+        newest = self._chosen.get(session)
+        if newest and newest.source == source:  # browsers tell of some files twice
+            yield {self.p.motion: self.gr.skip()}
+            return
+        self._chosen[session] = chosen = Chosen(source)
+        for updates in self._follow(chosen, *values):
+            if self._chosen.get(session) is not chosen:
                 return
             yield updates
+        if chosen.failed:  # may be tried again
+            self._chosen.pop(session, None)
 
-    def _follow(self, source: str, *values: Any) -> Iterator[Updates]:
-        p, name = self.p, Path(source).name.replace("expression:", "").replace("_", " ")
+    def _follow(self, chosen: Chosen, *values: Any) -> Iterator[Updates]:
+        p, source = self.p, chosen.source
+        name = Path(source).name.replace("expression:", "").replace("_", " ")
         yield {p.motion: None, p.motion_told: f"Reading {html.escape(name)} …"}
         try:
             for moment in self.page.following(source, cells(values)):
@@ -67,23 +83,33 @@ class Events:
                     if moment.track is None:
                         raise Refused("motion", moment.error)
         except Refused as refusal:
+            chosen.failed = True
             yield self.quiet("motion") | {p.motion_told: ""} | self.refused(refusal)
         else:
             told = f"Motion: <b>{html.escape(name)}</b>"
             yield self.quiet("motion") | {p.motion_told: told}
 
-    def preview(self, portrait: Portrait | None, motion: Motion | None, *values: Any) -> Updates:
+    def preview(
+        self, session: str, portrait: Portrait | None, motion: Motion | None, *values: Any
+    ) -> Updates:
         """Something changed: the landmarks anew."""
         p = self.p
         if portrait is None or motion is None:
             return {p.preview: _nothing(portrait, motion), p.notes: ""}
+        kept: Updates = {}
         try:
-            motion = self.page.again(motion, cells(values))
-            shown, notes = self.page.preview(portrait, motion, cells(values))
+            again = self.page.again(motion, cells(values))
+            kept = {} if again is motion else {p.motion: again}
+            shown, notes = self.page.preview(portrait, again, cells(values))
         except Refused as refusal:
-            return self.quiet("motion") | {p.motion: motion, p.notes: ""} | self.refused(refusal)
-        picture = _picture(shown, "The motion's landmarks, moving on the portrait")
-        return self.quiet("motion") | {p.motion: motion, p.preview: picture, p.notes: _list(notes)}
+            updates = {p.notes: ""} | self.refused(refusal)
+        else:
+            picture = _picture(shown, "The motion's landmarks, moving on the portrait")
+            updates = {p.preview: picture, p.notes: _list(notes)}
+        newest = self._chosen.get(session)
+        if newest and newest.source != motion.source:  # whose own preview follows
+            return {p.preview: self.gr.skip()}
+        return self.quiet("motion") | kept | updates
 
     def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
         """A frame of the camera."""
@@ -170,7 +196,7 @@ class Events:
     def leave(self, session: str) -> None:
         """Somebody has closed the page."""
         self.stop(session)
-        self._followed.pop(session, None)
+        self._chosen.pop(session, None)
 
     def crowded(self) -> Updates:
         """What somebody sees for whom there was no place in the queue."""
@@ -216,8 +242,12 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     fields = [p.fields[field.name] for field in FIELDS]
     told = [*p.slots.values(), *p.sections.values()]
     swift = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 4}
+
+    def previewing(request: gr.Request, *values: Any) -> Updates:
+        return on.preview(str(request.session_hash), *values)
+
     preview = {
-        "fn": on.preview,
+        "fn": previewing,
         "inputs": [p.portrait, p.motion, *fields],
         "outputs": [p.motion, p.preview, p.notes, *told],
         "concurrency_id": "preview",
@@ -239,6 +269,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         "fn": following,
         "inputs": [p.source, *fields],
         "outputs": [p.motion, p.motion_told, *told],
+        "trigger_mode": "multiple",  # one that is chosen while another is read is not lost
         **swift,
     }
     framing = [p.fields[field.name].change for field in FIELDS if "framing" in field.name]

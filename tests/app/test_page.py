@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from emoji_jax.page import events, guard, limits, pictures
 from emoji_jax.page.fields import FIELDS, cells, section_of
 from emoji_jax.page.limits import Limits
 from emoji_jax.page.watch import Meter, Stopped, watched
-from emoji_jax.page.work import Made, Motion, Page, Refused
+from emoji_jax.page.work import Made, Motion, Page, Portrait, Refused
 from emoji_jax.pairs import configured
 from emoji_jax.video import open_video, read_video
 from emoji_jax.video_writer import VideoWriter
@@ -346,19 +347,53 @@ def test_an_animated_picture_of_too_much_is_not_decompressed(page, tmp_path, mon
         small.check_length(str(tmp_path / "a.gif"), MotionConfig())
 
 
+class Choosing(events.Events):
+    """Handlers that read no motion, but say what they would."""
+
+    def __init__(self, page=None):
+        self.gr = SimpleNamespace(skip=lambda: "as it is")
+        names = ("motion", "preview", "notes")
+        self.p = SimpleNamespace(**{n: n for n in names}, slots={"motion": "slot"}, sections={})
+        self.page, self._chosen = page, {}
+
+    def _follow(self, chosen, *values):
+        chosen.failed = chosen.source == "text"
+        yield from ([chosen.source, "reading"], [chosen.source, "found"])
+
+
 def test_the_motion_that_was_chosen_last_counts():
-    class Chosen(events.Events):
-        def __init__(self):
-            self._followed = {}
-
-        def _follow(self, source, *values):
-            yield from ([source, "reading"], [source, "found"])
-
-    on = Chosen()
+    on = Choosing()
     slow = on.follow("somebody", "a long video")
     assert next(slow) == ["a long video", "reading"]
     assert list(on.follow("somebody", "wink"))[-1] == ["wink", "found"]
     assert not list(slow)
+
+
+def test_a_motion_that_is_told_twice_is_followed_once():
+    on = Choosing()
+    assert len(list(on.follow("somebody", "wink"))) == 2
+    assert list(on.follow("somebody", "wink")) == [{"motion": "as it is"}]
+    assert len(list(on.follow("somebody else", "wink"))) == 2
+
+
+def test_what_was_no_motion_may_be_tried_again():
+    on = Choosing()
+    assert list(on.follow("somebody", "text")) == list(on.follow("somebody", "text"))
+
+
+def test_a_preview_does_not_put_an_older_motion_back(monkeypatch):
+    monkeypatch.setattr(events, "cells", tuple)
+    old, newer = (Motion(name, (), None, None, "") for name in ("old", "newer"))
+    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    page = SimpleNamespace(again=lambda *_: replaced, preview=lambda *_: ("data:", ()))
+    on, replaced = Choosing(page), old
+    list(on.follow("somebody", "old"))
+    assert "motion" not in on.preview("somebody", portrait, old)
+    replaced = dataclasses.replace(old)  # as of another face
+    assert on.preview("somebody", portrait, old)["motion"] is replaced
+    list(on.follow("somebody", "newer"))
+    assert on.preview("somebody", portrait, old) == {"preview": "as it is"}
+    assert "data:" in on.preview("somebody", portrait, newer)["preview"]
 
 
 @pytest.mark.parametrize(

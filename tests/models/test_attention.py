@@ -169,3 +169,33 @@ def test_heads_that_cudnn_takes(monkeypatch, capability, width, expected):
 def test_kernels_of_other_machines_are_as_auto(impl):
     arguments = tokens(7, 9, 8)
     np.testing.assert_array_equal(attend(*arguments, impl), attend(*arguments, "auto"))
+
+
+@pytest.mark.parametrize(("n", "m", "kernels"), [(7, 8, False), (8, 5, False), (8, 6, True)])
+def test_kernel_of_odd_lengths_makes_no_gradients(monkeypatch, n, m, kernels):
+    calls = []
+
+    @jax.custom_vjp
+    def kernel(q, k, v):
+        calls.append("values")
+        return attention._exact(q, k, v)
+
+    def differentiated(q, k, v):
+        calls.append("gradients")
+        return jax.vjp(attention._exact, q, k, v)
+
+    kernel.defvjp(differentiated, lambda pull, gradient: pull(gradient))
+    given = lambda q, k, v, implementation: kernel(q, k, v)  # noqa: E731
+    monkeypatch.setattr(jax.nn, "dot_product_attention", given)
+    monkeypatch.setattr(attention, "_kernel", lambda *_: "cudnn")
+    arguments = tokens(n, m, 8)
+    attend(*arguments)
+    assert calls == ["values"]
+    calls.clear()
+
+    def total(impl):
+        return jax.grad(lambda a: jnp.sin(attend(*a, impl)).sum())(arguments)
+
+    for ours, exact in zip(total("auto"), total("xla"), strict=True):
+        np.testing.assert_allclose(ours, exact, atol=1e-6)
+    assert calls == (["gradients"] if kernels else [])
