@@ -3,24 +3,16 @@
 python launch/one_gpu.py --out=runs/tiny --sources=data/synthetic,data/fluent,data/avatars \
     --weights=0.5,0.3,0.2 --clips=data/synthetic,data/fluent --start=emoji_jax/weights/tiny
 
-A GPU takes examples far faster than the processors beside it make them. So some processes make them
-without pause, the newest ones lie in the GPU's memory, and batches are drawn from those: each
-example is used several times (data echoing, arXiv 1907.05550), with other noise each time. The three
-trainings (autoencoder, stage 1, stage 2) follow one another in one process; the learning rate of
-each falls to zero in the time that it has. What is interrupted begins anew, at the last training
-whose weights are in the folder if --start names it.
+The three trainings (autoencoder, stage 1, stage 2) follow one another in one process; the learning
+rate of each falls to zero in the time that it has. Compiling comes on top: minutes, the first time.
+Examples are used several times (`emoji_jax/training/echo.py`).
+
+OUT/vae, OUT/stage1 and OUT/stage2 are written when each is done; the last one is the checkpoint.
+Nothing is saved within a training: --start=OUT/vae goes on after the first, for example.
 """
 
 import concurrent.futures
-import dataclasses
-import functools
-import multiprocessing
-import os
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
-from emoji_jax import checkpoint, command, compiled
+from emoji_jax import checkpoint, command
 from emoji_jax import config as config_file
-from emoji_jax.data.pipeline import Source
-from emoji_jax.data.transforms import ExampleConfig, example
-from emoji_jax.models.emoji import EmojiConfig, abstract
-from emoji_jax.training import export, settings, sharding, start, step
-from emoji_jax.training.state import TrainState, create
-from emoji_jax.training.tasks import task
+from emoji_jax.errors import UserError
+from emoji_jax.models.emoji import abstract
+from emoji_jax.training import autoencoder, echo, export, settings, sharding, start
 
 _OUT = flags.DEFINE_string("out", None, "Folder for a checkpoint of each.", required=True)
 _START = flags.DEFINE_list("start", [], "As config.start: folders with weights to begin with.")
@@ -49,211 +38,24 @@ _SECONDS = flags.DEFINE_list("seconds", ["240", "600", "240"], "Of each of the t
 _BATCH = flags.DEFINE_list("batch", ["16", "32", "16"], "Clips in a batch, for each of them.")
 _POOL = flags.DEFINE_list("pool", ["24576", "6144"], "Examples kept: of 4 frames, of 8.")
 _TOGETHER = flags.DEFINE_integer("together", 25, "Updates in one program.", 1)
-_MAKERS = flags.DEFINE_integer("makers", max((os.cpu_count() or 2) - 2, 1), "Processes.", 1)
+_MAKERS = flags.DEFINE_integer("makers", 0, "Processes; 0: all but two of the processors.", 0)
 
 _NAMES = ("vae", "stage1", "stage2")
-# Examples in a file, files that wait to be read, and which part of them is for stage 2.
-_CHUNK, _WAITING, _OF = 32, 24, 4
-# The part of a training in which the learning rate rises.
-_WARMUP = 0.02
 
 
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """Examples that go into one pool."""
-
-    name: str
-    source: Source
-    cfg: ExampleConfig
-
-
-def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
-    """Makes files of examples without end, in a process of its own; the last kind is the rarer."""
-    os.nice(10)  # what compiles comes first
-    rng = np.random.default_rng(number)
-    count = 0
-    while True:
-        count += 1
-        kind = kinds[-1 if count % _OF == 0 else 0]
-        if len(list(folder.glob(f"{kind.name}-*.npz"))) >= _WAITING:
-            time.sleep(0.1)  # and then perhaps the other one
-            continue
-        chosen = rng.integers(len(kind.source), size=_CHUNK)
-        made = [example(kind.source[int(i)], rng, kind.cfg) for i in chosen]
-        unfinished = folder / f"unfinished-{number}"
-        with unfinished.open("wb") as file:
-            np.savez(file, **{name: np.stack([x[name] for x in made]) for name in made[0]})
-        unfinished.rename(folder / f"{kind.name}-{number}-{count}.npz")
-
-
-@contextmanager
-def makers(kinds: Sequence[Kind], count: int) -> Iterator[Path]:
-    """A folder in which processes make examples."""
-    # One thread each; NumPy's in this process are there already.
-    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-    context = multiprocessing.get_context("spawn")
-    folder = Path(tempfile.mkdtemp(prefix="examples-"))
-    processes = [
-        context.Process(target=make, args=(kinds, folder, number), daemon=True)
-        for number in range(count)
-    ]
+def _numbers(flag: Any, count: int | None = 3, kind: type = int) -> list[Any]:
+    """The values of a flag, positive numbers."""
     try:
-        for process in processes:
-            process.start()
-        yield folder
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-        shutil.rmtree(folder, ignore_errors=True)
+        values = [kind(x) for x in flag.value]
+    except ValueError:
+        values = [0]
+    if len(values) != (len(values) if count is None else count) or not all(x > 0 for x in values):
+        wanted = "positive numbers" if count is None else f"{count} positive whole numbers"
+        raise UserError(f"--{flag.name} is {','.join(flag.value)}; expected {wanted}")
+    return values
 
 
-class Pool:
-    """The newest examples of a kind, in the device's memory.
-
-    Args:
-      folder: where files of them appear.
-      kind: which.
-      capacity: how many are kept, a multiple of what is in a file.
-      place: of the arrays.
-    """
-
-    def __init__(self, folder: Path, kind: Kind, capacity: int, place: NamedSharding):
-        one = example(kind.source[0], np.random.default_rng(0), kind.cfg)
-        self.capacity = max(capacity // _CHUNK, 1) * _CHUNK
-        self.shapes = {
-            n: jax.ShapeDtypeStruct((self.capacity, *x.shape), x.dtype, sharding=place)
-            for n, x in one.items()
-        }
-        self._folder, self._kind = folder, kind
-        self.made = 0
-
-    @property
-    def filled(self) -> int:
-        """How many there are."""
-        return min(self.made, self.capacity)
-
-    @functools.cached_property
-    def arrays(self) -> Any:
-        """All of them; those from `filled` on are zeros."""
-        return {n: jnp.zeros(x.shape, x.dtype, device=x.sharding) for n, x in self.shapes.items()}
-
-    def take(self, most: int = 4) -> None:
-        """Puts in what has been made since, in place of the oldest ones."""
-        for path in sorted(self._folder.glob(f"{self._kind.name}-*.npz"))[:most]:
-            with np.load(path) as file:
-                chunk = {n: file[n] for n in self.shapes}
-            path.unlink()
-            self.arrays = _put(self.arrays, chunk, self.made % self.capacity)
-            self.made += _CHUNK
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(pool: Any, chunk: Any, at: int) -> Any:
-    return jax.tree.map(lambda p, c: jax.lax.dynamic_update_slice_in_dim(p, c, at, 0), pool, chunk)
-
-
-def slowed(before: TrainState, after: TrainState, rate: Any, decay: float) -> TrainState:
-    """An update at a part of its learning rate, of which AdamW's changes are multiples."""
-    trained = jax.tree.map(lambda b, a: b + rate * (a - b), before.trained, after.trained)
-    follow = 1 - jnp.minimum(decay, (1 + before.step) / (10 + before.step))
-    average = jax.tree.map(lambda a, p: a + follow * (p - a), before.average, trained)
-    return dataclasses.replace(after, trained=trained, average=average)
-
-
-@dataclasses.dataclass
-class Part:
-    """One of the trainings: its options, networks and examples."""
-
-    name: str
-    config: settings.Config
-    cfg: EmojiConfig
-    pool: Pool
-    mesh: Mesh
-
-    def __post_init__(self) -> None:
-        self.task = task(self.config)
-        self.optimiser = settings.optimiser(self.config)
-        self.place = NamedSharding(self.mesh, PartitionSpec())
-
-    def create(self, parameters: Mapping[str, Any]) -> TrainState:
-        """The state before the first step."""
-        train = self.config.train
-        return create(parameters, train.trainable, self.optimiser, train.steps)
-
-    def compile(self) -> Callable[..., Any]:
-        """The program of some updates: of state, pool, how much of it is filled, and rate."""
-        begun = time.perf_counter()
-        compute = settings.compute(self.config, remat=False)
-        graph, shapes = abstract(self.cfg, compute, self.task.kind)
-        objective = step.objective(graph, shapes, self.task.loss, self.mesh)
-        update = step.make(objective, self.optimiser, self.mesh, steps=self.config.train.steps)
-        key, batch = jax.random.key(self.config.seed), self.config.train.batch_size
-
-        def one(state: TrainState, pool: Any, filled: Any, rate: Any) -> tuple[TrainState, Any]:
-            chosen = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
-            rows = jax.random.randint(chosen, (batch,), 0, filled)
-            after, metrics = update(state, {name: x[rows] for name, x in pool.items()}, key)
-            metrics.pop("examples")
-            return slowed(state, after, rate, self.optimiser.average), metrics
-
-        def several(state: TrainState, *given: Any) -> tuple[TrainState, Any]:
-            if _TOGETHER.value == 1:  # a loop is slow on a CPU
-                return one(state, *given)
-            made = jax.lax.scan(lambda s, _: one(s, *given), state, length=_TOGETHER.value)
-            return made[0], jax.tree.map(lambda x: x.mean(0), made[1])
-
-        def shaped(x: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.place)
-
-        state = jax.eval_shape(self.create, checkpoint.flatten(shapes))
-        given = jax.tree.map(shaped, (state, self.pool.shapes, jnp.int32(0), jnp.float32(0)))
-        program = jax.jit(several, donate_argnums=0).lower(*given).compile()
-        print(f"{self.name}: compiled in {time.perf_counter() - begun:.0f} s", flush=True)
-        return program
-
-    def train(
-        self, program: Callable[..., Any], parameters: Mapping[str, Any], seconds: float
-    ) -> Iterator[dict[str, np.ndarray] | None]:
-        """Trains for so many seconds; yields before each program, and then the parameters."""
-        state = jax.device_put(self.create(parameters), self.place)
-        while self.pool.made < min(self.pool.capacity, 16 * self.config.train.batch_size):
-            time.sleep(0.1)
-            yield None
-        begun, done, told, before = time.perf_counter(), 0, 0.0, None
-        while (gone := (time.perf_counter() - begun) / seconds) < 1:
-            yield None
-            rate = min(gone / _WARMUP, 0.5 + 0.5 * np.cos(np.pi * gone))
-            given = jax.device_put((jnp.int32(self.pool.filled), jnp.float32(rate)), self.place)
-            state, metrics = program(state, self.pool.arrays, *given)
-            jax.block_until_ready(before)  # one program ahead, no more
-            if before and gone >= told:
-                self._tell(before, done, (time.perf_counter() - begun) / done)
-                told += 0.1
-            before, done = metrics, done + _TOGETHER.value
-        self._tell(before, done, seconds / max(done, 1))
-        yield {name: np.asarray(x) for name, x in state.best.items()}
-
-    def _tell(self, metrics: Any, done: int, each: float) -> None:
-        values = ", ".join(f"{n} {float(x):.4f}" for n, x in sorted((metrics or {}).items()))
-        print(f"{self.name} {done}: {each * 1e3:.1f} ms, {self.pool.made} examples; {values}")
-
-
-def standardised(
-    parameters: Mapping[str, np.ndarray], deviation: float
-) -> dict[str, np.ndarray]:
-    """An autoencoder with latents divided by their deviation, which it decodes to the same."""
-    made = {name: np.array(x) for name, x in parameters.items()}
-    kernel, bias = made["vae.quant_conv.kernel"], made["vae.quant_conv.bias"]
-    half = len(bias) // 2  # means, then logarithms of variances
-    kernel[:, :half] /= deviation
-    bias[:half] /= deviation
-    bias[half:] -= 2 * np.log(deviation)
-    made["vae.post_quant_conv.kernel"] *= deviation
-    return made
-
-
-def _deviation(part: Part, parameters: Mapping[str, np.ndarray]) -> float:
+def _deviation(part: echo.Part, parameters: Mapping[str, np.ndarray]) -> float:
     """Of scaled latents."""
     graph, shapes = abstract(part.cfg, None, part.task.kind)
     pictures = part.pool.arrays["reference"][: min(256, part.pool.filled)]
@@ -265,9 +67,9 @@ def _options(number: int) -> settings.Config:
     """Of one of the trainings."""
     name = ("vae.py", "tiny_stage1.py", "tiny_stage2.py")[number]
     config = config_file.read(name, beside=str(Path(__file__).parents[1] / "configs" / name))
-    config.train.batch_size = int(_BATCH.value[number])
+    config.train.batch_size = _numbers(_BATCH)[number]
     config.data.sources = tuple(_SOURCES.value)
-    config.data.weights = tuple(map(float, _WEIGHTS.value))
+    config.data.weights = tuple(_numbers(_WEIGHTS, None, float))
     if number == 2 and _CLIPS.value:
         config.data.sources, config.data.weights = tuple(_CLIPS.value), ()
     config.optimiser.decay, config.optimiser.warmup = "constant", 0  # see `slowed`
@@ -281,23 +83,29 @@ def _options(number: int) -> settings.Config:
 
 def main() -> None:
     """Trains the three parts, one after another."""
-    compiled.remember()
     options = [_options(number) for number in range(3)]
     cfgs = [start.adopt(settings.model_config(config), _START.value) for config in options]
+    of_stages = list(zip(("frames", "clips"), options[1:], cfgs[1:], strict=True))
     kinds = [
-        Kind(name, settings.source(options[i], cfgs[i], "train"), settings.example(options[i], cfgs[i]))
-        for i, name in ((1, "frames"), (2, "clips"))
+        echo.Kind(name, settings.source(config, cfg, "train"), settings.example(config, cfg))
+        for name, config, cfg in of_stages
     ]
     mesh = sharding.mesh(1, jax.local_devices()[:1])
-    with makers(kinds, _MAKERS.value) as folder, concurrent.futures.ThreadPoolExecutor(3) as threads:
-        place = NamedSharding(mesh, PartitionSpec())
-        pools = [Pool(folder, k, int(n), place) for k, n in zip(kinds, _POOL.value, strict=True)]
+    place = NamedSharding(mesh, PartitionSpec())
+    with (
+        echo.makers(kinds, _MAKERS.value) as folder,
+        concurrent.futures.ThreadPoolExecutor(len(_NAMES)) as threads,
+    ):
+        pools = [
+            echo.Pool(folder, k, n, place) for k, n in zip(kinds, _numbers(_POOL, 2), strict=True)
+        ]
         parts = [
-            Part(name, options[i], cfgs[i], pools[i == 2], mesh) for i, name in enumerate(_NAMES)
+            echo.Part(name, options[i], cfgs[i], pools[i == 2], mesh, _TOGETHER.value)
+            for i, name in enumerate(_NAMES)
         ]
         programs = [threads.submit(part.compile) for part in parts]
         parameters: dict[str, np.ndarray] = {}
-        for part, program, seconds in zip(parts, programs, _SECONDS.value, strict=True):
+        for part, program, seconds in zip(parts, programs, _numbers(_SECONDS), strict=True):
             own = start.parameters(part.cfg, part.task.kind, _START.value, part.config.seed)
             own |= {name: x for name, x in parameters.items() if name in own}
             for made in part.train(program.result(), own, float(seconds)):
@@ -305,7 +113,7 @@ def main() -> None:
                     pool.take()
                 parameters = made or parameters
             if part.name == "vae":
-                parameters = standardised(parameters, _deviation(part, parameters))
+                parameters = autoencoder.standardised(parameters, _deviation(part, parameters))
             export.write(Path(_OUT.value) / part.name, part.cfg, parameters, jnp.bfloat16)
 
 

@@ -17,9 +17,10 @@ Updates = dict[Any, Any]
 
 @dataclasses.dataclass
 class Chosen:
-    """A motion that somebody chose; whether it turned out to be none."""
+    """A motion that somebody chose, or none; what became of it."""
 
-    source: str
+    source: str | None
+    begun: bool = False
     failed: bool = False
 
 
@@ -56,22 +57,36 @@ class Events:
         picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
         return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
 
-    def follow(self, session: str, source: str, *values: Any) -> Iterator[Updates]:
-        """A motion was chosen; nothing comes of those that were chosen before."""
+    def choose(self, session: str, source: str | None) -> str | None:
+        """A motion was chosen, or its file taken away; browsers tell of some files twice."""
         newest = self._chosen.get(session)
-        if newest and newest.source == source:  # browsers tell of some files twice
+        if newest is None or newest.failed or newest.source != source:
+            self._chosen[session] = Chosen(source)
+        return source
+
+    def cleared(self, session: str) -> bool:
+        """Whether with its file the motion is gone: there may be another one by now."""
+        newest = self._chosen.get(session)
+        source = newest.source if newest else None
+        return source is not None and not source.startswith("expression:")
+
+    def follow(self, session: str, source: str | None, *values: Any) -> Iterator[Updates]:
+        """Reads the motion that was chosen last; others come to nothing, in whatever order."""
+        chosen = self._chosen.setdefault(session, Chosen(source))
+        if chosen.begun or chosen.source != source:
             yield {self.p.motion: self.gr.skip()}
             return
-        self._chosen[session] = chosen = Chosen(source)
+        chosen.begun = True
         for updates in self._follow(chosen, *values):
             if self._chosen.get(session) is not chosen:
                 return
             yield updates
-        if chosen.failed:  # may be tried again
-            self._chosen.pop(session, None)
 
     def _follow(self, chosen: Chosen, *values: Any) -> Iterator[Updates]:
         p, source = self.p, chosen.source
+        if source is None:
+            yield self.quiet("motion") | {p.motion: None, p.motion_told: ""}
+            return
         name = Path(source).name.replace("expression:", "").replace("_", " ")
         yield {p.motion: None, p.motion_told: f"Reading {html.escape(name)} …"}
         try:
@@ -262,7 +277,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
         **swift,
     }
 
-    def following(request: gr.Request, source: str, *values: Any) -> Iterator[Updates]:
+    def following(request: gr.Request, source: str | None, *values: Any) -> Iterator[Updates]:
         yield from on.follow(str(request.session_hash), source, *values)
 
     follow = {
@@ -277,11 +292,12 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     gr.on([field.change for field in fields], **preview)
     demo.load(**see).then(**follow).then(**preview)
 
-    def picked(event: gr.EventData) -> str:
-        return f"expression:{event.name}"
+    def picked(request: gr.Request, event: gr.EventData) -> str | None:
+        return on.choose(str(request.session_hash), f"expression:{event.name}")
 
-    def given(path: str | None) -> Any:
-        return path or gr.skip()
+    def given(request: gr.Request, path: str | None) -> Any:
+        session = str(request.session_hash)
+        return on.choose(session, path) if path or on.cleared(session) else gr.skip()
 
     chosen = {"outputs": p.source, "queue": False, **swift}
     for event in (

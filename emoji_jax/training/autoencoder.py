@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from emoji_jax.metrics import lpips
@@ -95,3 +96,22 @@ def loss(
         # So that latents can be scaled to a standard deviation of one (`VAEConfig.scaling`).
         "latent_std": latents.std(),
     }
+
+
+def standardised(parameters: Mapping[str, np.ndarray], deviation: float) -> dict[str, np.ndarray]:
+    """An autoencoder with latents divided by their deviation, which it decodes to the same.
+
+    Programs need not be compiled anew for it, as they are for another `VAEConfig.scaling`.
+
+    Args:
+      parameters: by dotted name, the network's first.
+      deviation: of the means; any positive number.
+    """
+    made = {name: np.array(x) for name, x in parameters.items()}
+    kernel, bias = made["vae.quant_conv.kernel"], made["vae.quant_conv.bias"]
+    half = len(bias) // 2  # means, then logarithms of variances
+    kernel[:, :half] /= deviation
+    bias[:half] /= deviation
+    bias[half:] -= 2 * np.log(deviation)
+    made["vae.post_quant_conv.kernel"] *= deviation
+    return made

@@ -360,25 +360,47 @@ class Choosing(events.Events):
         chosen.failed = chosen.source == "text"
         yield from ([chosen.source, "reading"], [chosen.source, "found"])
 
+    def choosing(self, source):
+        self.choose("somebody", source)
+        return list(self.follow("somebody", source))
+
 
 def test_the_motion_that_was_chosen_last_counts():
     on = Choosing()
+    on.choose("somebody", "a long video")
     slow = on.follow("somebody", "a long video")
     assert next(slow) == ["a long video", "reading"]
-    assert list(on.follow("somebody", "wink"))[-1] == ["wink", "found"]
+    assert on.choosing("wink")[-1] == ["wink", "found"]
     assert not list(slow)
+
+
+def test_events_in_another_order_than_the_choices_change_nothing():
+    on = Choosing()
+    on.choose("somebody", "first")
+    on.choose("somebody", "second")
+    assert list(on.follow("somebody", "second"))[-1] == ["second", "found"]
+    assert list(on.follow("somebody", "first")) == [{"motion": "as it is"}]
 
 
 def test_a_motion_that_is_told_twice_is_followed_once():
     on = Choosing()
-    assert len(list(on.follow("somebody", "wink"))) == 2
-    assert list(on.follow("somebody", "wink")) == [{"motion": "as it is"}]
+    assert len(on.choosing("wink")) == 2
+    assert on.choosing("wink") == [{"motion": "as it is"}]
     assert len(list(on.follow("somebody else", "wink"))) == 2
 
 
 def test_what_was_no_motion_may_be_tried_again():
     on = Choosing()
-    assert list(on.follow("somebody", "text")) == list(on.follow("somebody", "text"))
+    assert on.choosing("text") == on.choosing("text") == [["text", "reading"], ["text", "found"]]
+
+
+def test_taking_a_file_away_leaves_other_motions():
+    on = Choosing()
+    assert not on.cleared("somebody")
+    on.choosing("expression:wink")
+    assert not on.cleared("somebody")
+    on.choosing("a.mp4")
+    assert on.cleared("somebody")
 
 
 def test_a_preview_does_not_put_an_older_motion_back(monkeypatch):
@@ -387,11 +409,11 @@ def test_a_preview_does_not_put_an_older_motion_back(monkeypatch):
     portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
     page = SimpleNamespace(again=lambda *_: replaced, preview=lambda *_: ("data:", ()))
     on, replaced = Choosing(page), old
-    list(on.follow("somebody", "old"))
+    on.choosing("old")
     assert "motion" not in on.preview("somebody", portrait, old)
     replaced = dataclasses.replace(old)  # as of another face
     assert on.preview("somebody", portrait, old)["motion"] is replaced
-    list(on.follow("somebody", "newer"))
+    on.choosing("newer")
     assert on.preview("somebody", portrait, old) == {"preview": "as it is"}
     assert "data:" in on.preview("somebody", portrait, newer)["preview"]
 
