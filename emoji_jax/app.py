@@ -84,11 +84,11 @@ def _folder() -> Iterator[Path]:
 
 
 def _serve(gradio: ModuleType, page: "Page") -> None:
-    from emoji_jax.page import events, layout
+    from emoji_jax.page import layout, wiring
 
     with gradio.Blocks(title="emoji_jax", analytics_enabled=False) as demo:
         parts = layout.lay_out(gradio, page, _privacy())
-        events.connect(gradio, page, parts, demo)
+        wiring.connect(gradio, page, parts, demo)
     demo.queue(max_size=_WAITING.value, api_open=False)
     try:
         _, local, public = demo.launch(

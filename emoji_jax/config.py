@@ -2,7 +2,6 @@
 
 import importlib.machinery
 import re
-import reprlib
 import types
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from emoji_jax import errors
 from emoji_jax.errors import UserError
 
 _PACKAGE = Path(__file__).parent
@@ -47,8 +47,9 @@ def build(kind: type, name: str, options: Any) -> Any:
     """A settings dataclass of the options of a section, named `name`.
 
     Raises:
-      UserError: an option that there is not.
+      UserError: an option that there is not, or a value that is none of its choices.
     """
+    errors.check_choices(f"config.{name}", kind, dict(options))
     try:
         return kind(**options)
     except TypeError as error:
@@ -57,10 +58,7 @@ def build(kind: type, name: str, options: Any) -> Any:
 
 def choice(name: str, value: Any, choices: tuple[Any, ...], expected: str = "") -> Any:
     """The value of the option `name`, if it is one of the choices; else a UserError."""
-    if value not in choices:
-        expected = expected or f"one of {', '.join(map(repr, choices))}"
-        raise UserError(f"config.{name} is {reprlib.repr(value)}; expected {expected}")
-    return value
+    return errors.choice(f"config.{name}", value, choices, expected)
 
 
 def flag(default: str) -> flags.FlagHolder:

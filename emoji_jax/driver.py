@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, check_choices
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
 from emoji_jax.landmarks.controls import AS_DRIVEN
@@ -290,6 +290,7 @@ def average_face() -> Landmarks:
 
 def check_motion(moving: MotionConfig) -> None:
     """Raises a UserError for settings that can't work."""
+    check_choices("motion", MotionConfig, vars(moving))
     if moving.max_gap < 0:
         raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
     if not 0.01 <= moving.frame_rate <= 1000:

@@ -1,10 +1,49 @@
 """The one exception that the command lines turn into a message instead of a traceback."""
 
 import re
+import reprlib
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class UserError(Exception):
     """A mistake of the user's: one clear line, exit code 2."""
+
+
+def choice(name: str, value: Any, choices: tuple[Any, ...], expected: str = "") -> Any:
+    """The value of what is called `name`, if it is one of the choices; else a UserError.
+
+    Args:
+      name: as messages have it.
+      value: of any kind.
+      choices: what it may be.
+      expected: these in words, if not one after another.
+    """
+    if value not in choices:
+        expected = expected or f"one of {', '.join(map(repr, choices))}"
+        raise UserError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+    return value
+
+
+def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
+    """Raises a UserError where a field's type names its choices, and its value is none of them.
+
+    Args:
+      section: before the names of fields, in messages.
+      kind: the class; of `Literal[...] | int` is a number from 0, too.
+      values: of fields, before or after they were made one.
+    """
+    for name, hint in get_type_hints(kind).items():
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        words = tuple(w for one in kinds if get_origin(one) is Literal for w in get_args(one))
+        if not words or name not in values:
+            continue
+        value, numbers = values[name], int in kinds
+        number = numbers and type(value) is int and value >= 0
+        if not number and not (value is None and type(None) in kinds):
+            expected = f"{', '.join(words)} or a number from 0" if numbers else ""
+            choice(f"{section}.{name}", value, words, expected)
 
 
 def memory_wanted(error: BaseException) -> str | None:

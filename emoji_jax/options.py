@@ -36,29 +36,16 @@ def of_animating(config: ml_collections.ConfigDict) -> dict[str, Any]:
     Raises:
       UserError: values that can't be.
     """
-    sampling = dict(config.sampler)
-    ways = ("", "progressive", "overlap")
-    config_file.choice("sampler.long_video", sampling["long_video"], ways)
-    sampler = config_file.build(SamplerConfig, "sampler", sampling)
+    sampler = config_file.build(SamplerConfig, "sampler", config.sampler)
     check(sampler)
-    framing = dict(config.framing)
-    framing["face"] = _face("framing.face", framing["face"], "largest", "leftmost", "all")
-    framing["mode"] = config_file.choice("framing.mode", framing["mode"], ("crop", "letterbox"))
-    controls = config_file.build(Controls, "controls", dict(config.controls))
-    motion = dict(config.motion)
-    chosen = {
-        name: config_file.choice(f"motion.{name}", motion[name], choices)
-        for name, choices in (
-            ("compat", ("", "release")),
-            ("head_pose", ("auto", "relative", "absolute")),
-            ("only", ("", "pose", "expression")),
-        )
-    }
-    motion |= chosen | {
-        "compat": chosen["compat"] or None,
-        "neutral": _face("motion.neutral", motion["neutral"], "auto", "average"),
-        "face": _face("motion.face", motion["face"], "largest", "leftmost"),
-        "controls": controls,
+    framing = {**config.framing, "face": _number(config.framing.face)}
+    given = config.motion
+    motion = {
+        **given,
+        "compat": given.compat or None,
+        "neutral": _number(given.neutral),
+        "face": _number(given.face),
+        "controls": config_file.build(Controls, "controls", config.controls),
     }
     moving = config_file.build(MotionConfig, "motion", motion)
     check_motion(moving)
@@ -70,8 +57,6 @@ def of_animating(config: ml_collections.ConfigDict) -> dict[str, Any]:
     }
 
 
-def _face(name: str, value: Any, *words: str) -> str | int:
-    """A word, or a number from 0."""
-    if re.fullmatch(r"\d{1,9}", str(value)):
-        return int(value)
-    return config_file.choice(name, value, words, f"{', '.join(words)} or a number from 0")
+def _number(value: Any) -> Any:
+    """A number that options have as text."""
+    return int(value) if re.fullmatch(r"\d{1,9}", str(value)) else value

@@ -1,6 +1,7 @@
 """Motions as they are read: part, speed, rest position, remarks."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from emoji_jax import driver
 from emoji_jax.data import synthetic
 from emoji_jax.driver import MotionConfig, check_motion
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, check_choices
 from emoji_jax.landmarks import Controls, Landmarks, align
 from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.metrics.landmarks import signals
@@ -211,3 +212,19 @@ def test_which_of_the_drivers_own_frames_is_shown(laugh):
     cut = read(laugh, start=1.0, fps=5.0)
     np.testing.assert_array_equal(cut.moments, own[25::5])
     assert len(cut.moments) == len(cut.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"only": "x"}, "motion.only is 'x'; expected one of '', 'pose', 'expression'"),
+        ({"head_pose": "abs"}, "motion.head_pose is 'abs'; expected one of 'auto', 'relative'"),
+        ({"neutral": -1}, "motion.neutral is -1; expected auto, average or a number from 0"),
+        ({"face": True}, "motion.face is True; expected largest, leftmost or a number from 0"),
+        ({"compat": ""}, "motion.compat is ''; expected one of 'release'"),
+    ],
+)
+def test_choices_are_checked_from_python(wrong, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        check_choices("motion", MotionConfig, {**vars(MotionConfig()), **wrong})
+    check_choices("motion", MotionConfig, vars(MotionConfig(compat="release", neutral=0, face=3)))

@@ -44,8 +44,8 @@ def main() -> None:
         _prepare(clone)
         for line in commands((clone / "README.md").read_text()):
             _timed(line, clone)
-        page = next(x for x in _inline(clone) if "emoji_jax.app" in x)
-        install, start = page.split(" && ")
+        page = re.search(r"\*\*In a browser\*\*: `([^`]+)`", (clone / "README.md").read_text())
+        install, start = page[1].split(" && ")
         _timed(install, clone)
         with _served(start, clone) as address:
             _record(address, clone, args.chromium, args.out / "first_steps.webp")
@@ -59,10 +59,6 @@ def commands(readme: str) -> Iterator[str]:
                 given = "" if "--driving" in line else " --driving motion.mp4"
                 line = line.split("    #")[0].replace(" …", f" --ref portrait.png{given}")
                 yield re.sub(r"^python ", ".venv/bin/python ", line).strip()
-
-
-def _inline(clone: Path) -> list[str]:
-    return re.findall(r"`([^`]+)`", (clone / "README.md").read_text())
 
 
 def _prepare(clone: Path) -> None:

@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from emoji_jax import diffusion
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, check_choices
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.plan import CACHES
 
@@ -70,6 +70,7 @@ def _check_distilled(sampler: SamplerConfig, cfg: EmojiConfig) -> None:
 
 def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     """Raises a UserError for settings that can't work, at all or with some networks."""
+    check_choices("sampler", SamplerConfig, vars(sampler))
     if cfg and sampler.long_video == "progressive" and not cfg.masked:
         raise UserError(
             "this checkpoint does not take known frames, which sampler.long_video=progressive "

@@ -149,7 +149,13 @@ def fill(tab, section: str, name: str, value: str) -> None:
     heading = tab.locator("#adjust button.label-wrap", has_text=section)
     if "open" not in (heading.get_attribute("class") or ""):
         heading.click()
-    tab.locator(f"#field-{name.replace('.', '-')}").locator("input, textarea").first.fill(value)
+    field = tab.locator(f"#field-{name.replace('.', '-')}").locator("input, textarea").first
+    for _ in range(20):
+        field.fill(value)
+        tab.wait_for_timeout(300)
+        if field.input_value() == value:  # and not the default, which a section opens with
+            return
+    raise AssertionError(f"{name} does not keep {value}")
 
 
 def refusal(tab, place: str):
