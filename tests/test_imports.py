@@ -8,14 +8,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "emoji_jax"
-MAINS = {"sample", "convert", "train", "export", "prepare", "encode", "evaluate", "app", "batch"}
+MAINS = {"sample", "batch", "app", "prepare", "encode", "train", "export", "convert"}
+MAINS |= {"evaluate", "ablate"}
+# What is made of networks, pictures and motions together.
+_ABOVE = {"animator", "animation", "driver", "making", "page", "bench", "training"}
 # Package or module, and what it must not import at its top.
 FORBIDDEN = {
-    "models": {"diffusion", "data", "training", "landmarks", "sampling", "animator", "video"},
-    "diffusion": {"models", "sampling", "animator", "data", "training"},
-    "sampling": {"animator", "landmarks", "video", "data", "training"},
-    "landmarks": {"models", "diffusion", "sampling", "animator", "training"},
-    "data": {"models", "diffusion", "sampling", "animator", "training"},
+    "models": _ABOVE
+    | {"diffusion", "sampling", "programs", "generate", "data", "landmarks", "video"},
+    "diffusion": _ABOVE | {"models", "sampling", "programs", "generate", "data"},
+    "sampling": _ABOVE | {"landmarks", "video", "data"},
+    "plan": _ABOVE | {"models", "sampling", "programs", "generate", "data"},
+    "programs": _ABOVE | {"landmarks", "video", "data"},
+    "landmarks": _ABOVE | {"models", "diffusion", "sampling", "programs", "generate"},
+    "data": _ABOVE | {"models", "diffusion", "sampling", "programs", "generate"},
+    "metrics": _ABOVE | {"models", "diffusion", "sampling", "programs", "generate"},
+    "driver": {"models", "diffusion", "sampling", "programs", "generate", "training", "page"},
+    "animator": {"training", "page", "bench", "making"},
+    "training": {"animator", "animation", "driver", "making", "page", "bench"},
+    "bench": {"page"},
 }
 NO_JAX = {"landmarks", "data", "images", "video", "video_writer", "video_encoder", "assets"}
 LAZY = {"mediapipe", "av", "cv2", "gradio", "torch", "tensorflow_datasets", "apache_beam"}

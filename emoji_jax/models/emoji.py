@@ -162,17 +162,15 @@ class Emoji(nnx.Module):
         self,
         reference: Float[Array, "B H W 3"],
         clip_pixels: Float[Array, "B P P 3"],
-        drop: Bool[Array, " B"] | None = None,
     ) -> Conditions:
         """Everything a portrait contributes; landmark features are still to be put in.
 
         Args:
           reference: portraits in [-1, 1].
           clip_pixels: the same portraits as CLIP's processor makes them.
-          drop: see `Conditions`.
         """
         return self.condition_on(
-            self.vae.encode(reference), self.image_prompt.gather(self.clip(clip_pixels)), drop
+            self.vae.encode(reference), self.image_prompt.gather(self.clip(clip_pixels))
         )
 
     def condition_on(
@@ -181,7 +179,10 @@ class Emoji(nnx.Module):
         gathered: Float[Array, "B M D"],
         drop: Bool[Array, " B"] | None = None,
     ) -> Conditions:
-        """As `condition`, from scaled latents and tokens that were gathered already."""
+        """As `condition`, from scaled latents and tokens that were gathered already.
+
+        `drop`: see `Conditions`.
+        """
         seen = self.appearance(latents, self.image_prompt.appearance(gathered))
         tokens = self.image_prompt.unet(gathered)
         if drop is not None:

@@ -73,7 +73,7 @@ class Run:
         except OSError as error:
             raise UserError(f"{workdir} can't be made: {error.strerror}") from None
         self.checkpoints = RunCheckpoints(workdir, config.checkpoint.keep)
-        self.profile = Profile(workdir / "profile", config.log.get("profile", 0))
+        self.profile = Profile(workdir / "profile", config.log.profile)
         self._told_to_stop = False
 
     @classmethod
@@ -234,10 +234,14 @@ class Run:
         return int(state.step)
 
     def _close(self) -> None:
-        self.profile.close()
-        self.iterator.close()  # or its workers complain
-        self.log.close()
-        self.checkpoints.close()
+        # The last first, each of them whatever becomes of the others; some may not have begun.
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.checkpoints.close)
+            if "log" in vars(self):
+                stack.callback(self.log.close)
+            if "iterator" in vars(self):
+                stack.callback(self.iterator.close)  # or its workers complain
+            stack.callback(self.profile.close)
 
     def finished(self, state: TrainState) -> EmojiConfig:
         """The configuration of the weights: an autoencoder's also says how wide its latents are."""
