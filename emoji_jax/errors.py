@@ -1,8 +1,9 @@
-"""The one exception that the command lines turn into a message instead of a traceback."""
+"""The one exception that the command lines turn into a message, and checks that raise it."""
 
 import re
 import reprlib
 from collections.abc import Mapping
+from numbers import Integral
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -31,8 +32,9 @@ def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
 
     Args:
       section: before the names of fields, in messages.
-      kind: the class; of `Literal[...] | int` is a number from 0, too.
-      values: of fields, before or after they were made one.
+      kind: the dataclass. A field of type `Literal[...] | int` takes numbers from 0 as well, one of
+        type `Literal[...] | None` also None and "".
+      values: by name of field: an object's `vars`, or what one is about to be made of.
     """
     for name, hint in get_type_hints(kind).items():
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -40,10 +42,12 @@ def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
         if not words or name not in values:
             continue
         value, numbers = values[name], int in kinds
-        number = numbers and type(value) is int and value >= 0
-        if not number and not (value is None and type(None) in kinds):
-            expected = f"{', '.join(words)} or a number from 0" if numbers else ""
-            choice(f"{section}.{name}", value, words, expected)
+        if numbers and isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
+            continue
+        if type(None) in kinds:
+            words, value = ("", *words), "" if value is None else value
+        expected = f"{', '.join(words)} or a number from 0" if numbers else ""
+        choice(f"{section}.{name}", value, words, expected)
 
 
 def memory_wanted(error: BaseException) -> str | None:

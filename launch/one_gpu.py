@@ -8,7 +8,8 @@ rate of each falls to zero in the time that it has. Compiling comes on top: minu
 Examples are used several times (`emoji_jax/training/echo.py`).
 
 OUT/vae, OUT/stage1 and OUT/stage2 are written when each is done; the last one is the checkpoint.
-Nothing is saved within a training: --start=OUT/vae goes on after the first, for example.
+Nothing is saved within a training; all three always run, and --start=OUT/vae, for example, has the
+first begin with what it came to.
 """
 
 import concurrent.futures
@@ -74,6 +75,8 @@ def _options(number: int) -> settings.Config:
         config.data.sources, config.data.weights = tuple(_CLIPS.value), ()
     config.optimiser.decay, config.optimiser.warmup = "constant", 0  # see `slowed`
     config.optimiser.average = 0.998
+    # In one go what launch/local.sh does in two; colours change as little as in stage 1, whose
+    # examples these are.
     config.autoencoder.perceptual, config.autoencoder.kl = 1.0, 2e-3
     if number and jax.default_backend() == "gpu":
         config.dtype, config.attention = "bfloat16", "xla"  # 256 tokens need no kernel
@@ -83,7 +86,9 @@ def _options(number: int) -> settings.Config:
 
 def main() -> None:
     """Trains the three parts, one after another."""
+    seconds, capacities = _numbers(_SECONDS), _numbers(_POOL, 2)
     options = [_options(number) for number in range(3)]
+    Path(_OUT.value).mkdir(parents=True, exist_ok=True)  # or all would be lost in the end
     cfgs = [start.adopt(settings.model_config(config), _START.value) for config in options]
     of_stages = list(zip(("frames", "clips"), options[1:], cfgs[1:], strict=True))
     kinds = [
@@ -93,24 +98,24 @@ def main() -> None:
     mesh = sharding.mesh(1, jax.local_devices()[:1])
     place = NamedSharding(mesh, PartitionSpec())
     with (
-        echo.makers(kinds, _MAKERS.value) as folder,
+        echo.makers(kinds, _MAKERS.value) as (folder, processes),
         concurrent.futures.ThreadPoolExecutor(len(_NAMES)) as threads,
     ):
-        pools = [
-            echo.Pool(folder, k, n, place) for k, n in zip(kinds, _numbers(_POOL, 2), strict=True)
-        ]
+        pools = [echo.Pool(folder, k, n, place) for k, n in zip(kinds, capacities, strict=True)]
         parts = [
             echo.Part(name, options[i], cfgs[i], pools[i == 2], mesh, _TOGETHER.value)
             for i, name in enumerate(_NAMES)
         ]
         programs = [threads.submit(part.compile) for part in parts]
         parameters: dict[str, np.ndarray] = {}
-        for part, program, seconds in zip(parts, programs, _numbers(_SECONDS), strict=True):
+        for part, program, time in zip(parts, programs, seconds, strict=True):
             own = start.parameters(part.cfg, part.task.kind, _START.value, part.config.seed)
             own |= {name: x for name, x in parameters.items() if name in own}
-            for made in part.train(program.result(), own, float(seconds)):
+            for made in part.train(program.result(), own, float(time)):
                 for pool in pools:
                     pool.take()
+                if not all(process.is_alive() for process in processes):
+                    raise UserError("the input fails: a process that makes examples has ended")
                 parameters = made or parameters
             if part.name == "vae":
                 parameters = autoencoder.standardised(parameters, _deviation(part, parameters))

@@ -221,10 +221,16 @@ def test_which_of_the_drivers_own_frames_is_shown(laugh):
         ({"head_pose": "abs"}, "motion.head_pose is 'abs'; expected one of 'auto', 'relative'"),
         ({"neutral": -1}, "motion.neutral is -1; expected auto, average or a number from 0"),
         ({"face": True}, "motion.face is True; expected largest, leftmost or a number from 0"),
-        ({"compat": ""}, "motion.compat is ''; expected one of 'release'"),
+        ({"compat": "x"}, "motion.compat is 'x'; expected one of '', 'release'"),
     ],
 )
 def test_choices_are_checked_from_python(wrong, said):
+    moving = MotionConfig(compat="release", neutral=int(np.int64(1)), face=3)
+    check_motion(moving)
+    vars(moving).update(wrong)  # types are checked in tests, and nowhere else
     with pytest.raises(UserError, match=re.escape(said)):
-        check_choices("motion", MotionConfig, {**vars(MotionConfig()), **wrong})
-    check_choices("motion", MotionConfig, vars(MotionConfig(compat="release", neutral=0, face=3)))
+        check_motion(moving)
+
+
+def test_numbers_of_numpy_are_numbers():
+    check_choices("motion", MotionConfig, {"neutral": np.int64(1), "compat": ""})

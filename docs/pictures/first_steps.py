@@ -2,10 +2,11 @@
 
 python docs/pictures/first_steps.py OUT --chromium /usr/bin/chromium     (with Playwright installed)
 
-Clones the repository into an empty folder, runs every block of shell commands of the README that
-needs neither a cluster nor the authors' files, exactly as it stands there but for `…`, which stands
-for the portrait and the motion, opens the web page, gives it a picture of its own, and makes a
-result. Writes OUT/first_steps.webp, and prints what took how long. Fails where a command does.
+Clones the repository into an empty folder, runs every line of the README's shell blocks that needs
+neither a cluster nor the authors' files (tests are left to `.ci/run`), with the environment's
+Python and with a portrait and a motion where the README has `…`, opens the web page, gives it a
+picture of its own, and makes a result. Writes OUT/first_steps.webp, and prints what took how long.
+Fails where a command does.
 """
 
 import argparse

@@ -17,11 +17,12 @@ Updates = dict[Any, Any]
 
 @dataclasses.dataclass
 class Chosen:
-    """A motion that somebody chose, or none; what became of it."""
+    """A motion that somebody chose, or none; by which component, and what became of it."""
 
     source: str | None
+    by: str = ""
     begun: bool = False
-    failed: bool = False
+    done: bool = False
 
 
 class Events:
@@ -57,33 +58,32 @@ class Events:
         picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
         return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
 
-    def choose(self, session: str, source: str | None) -> str | None:
+    def choose(self, session: str, source: str | None, by: str) -> str | None:
         """A motion was chosen, or its file taken away; browsers tell of some files twice."""
         newest = self._chosen.get(session)
-        if newest is None or newest.failed or newest.source != source:
-            self._chosen[session] = Chosen(source)
+        if newest is None or newest.done or newest.source != source:
+            self._chosen[session] = Chosen(source, by)
         return source
 
-    def cleared(self, session: str) -> bool:
-        """Whether with its file the motion is gone: there may be another one by now."""
+    def gone(self, session: str, by: str) -> bool:
+        """Whether the motion was given where its file was now taken away, and not elsewhere."""
         newest = self._chosen.get(session)
-        source = newest.source if newest else None
-        return source is not None and not source.startswith("expression:")
+        return newest is not None and newest.by == by
 
     def follow(self, session: str, source: str | None, *values: Any) -> Iterator[Updates]:
         """Reads the motion that was chosen last; others come to nothing, in whatever order."""
         chosen = self._chosen.setdefault(session, Chosen(source))
-        if chosen.begun or chosen.source != source:
-            yield {self.p.motion: self.gr.skip()}
-            return
-        chosen.begun = True
-        for updates in self._follow(chosen, *values):
-            if self._chosen.get(session) is not chosen:
-                return
-            yield updates
+        if not chosen.begun and chosen.source == source:
+            chosen.begun = True
+            for updates in self._follow(chosen.source, *values):
+                if self._chosen.get(session) is not chosen:
+                    break
+                yield updates
+            chosen.done = True
+        yield {self.p.motion: self.gr.skip()}  # to yield nothing would empty everything
 
-    def _follow(self, chosen: Chosen, *values: Any) -> Iterator[Updates]:
-        p, source = self.p, chosen.source
+    def _follow(self, source: str | None, *values: Any) -> Iterator[Updates]:
+        p = self.p
         if source is None:
             yield self.quiet("motion") | {p.motion: None, p.motion_told: ""}
             return
@@ -98,7 +98,6 @@ class Events:
                     if moment.track is None:
                         raise Refused("motion", moment.error)
         except Refused as refusal:
-            chosen.failed = True
             yield self.quiet("motion") | {p.motion_told: ""} | self.refused(refusal)
         else:
             told = f"Motion: <b>{html.escape(name)}</b>"

@@ -1,6 +1,6 @@
 """Which component's event calls which of `events.Events`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -54,17 +54,20 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     demo.load(**see).then(**follow).then(**preview)
 
     def picked(request: gr.Request, event: gr.EventData) -> str | None:
-        return on.choose(str(request.session_hash), f"expression:{event.name}")
+        return on.choose(str(request.session_hash), f"expression:{event.name}", "gallery")
 
-    def given(request: gr.Request, path: str | None) -> Any:
-        session = str(request.session_hash)
-        return on.choose(session, path) if path or on.cleared(session) else gr.skip()
+    def given(by: str) -> Callable[..., Any]:
+        def handler(request: gr.Request, path: str | None) -> Any:
+            session = str(request.session_hash)
+            return on.choose(session, path, by) if path or on.gone(session, by) else gr.skip()
 
-    chosen = {"outputs": p.source, "queue": False, **swift}
+        return handler
+
+    chosen = {"outputs": p.source, "queue": False, "trigger_mode": "multiple", **swift}
     for event in (
         p.gallery.click(picked, None, **chosen),
-        p.motion_file.change(given, p.motion_file, **chosen),
-        p.recorded.change(given, p.recorded, **chosen),
+        p.motion_file.change(given("file"), p.motion_file, **chosen),
+        p.recorded.change(given("camera"), p.recorded, **chosen),
     ):
         event.then(**follow).then(**preview)
     p.camera.stream(

@@ -37,6 +37,8 @@ from emoji_jax.training.tasks import task
 _CHUNK, _WAITING, _OF = 32, 24, 4
 # What ended one of the processes that make them.
 _FAILED = "failed"
+# A key beside those of the steps, which are numbered from 0.
+_DRAWS = 2**31
 # The part of a training in which the learning rate rises.
 _WARMUP = 0.02
 
@@ -71,14 +73,15 @@ def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
 
 
 @contextmanager
-def makers(kinds: Sequence[Kind], count: int = 0) -> Iterator[Path]:
-    """A folder in which processes make examples.
+def makers(kinds: Sequence[Kind], count: int = 0) -> Iterator[tuple[Path, list[Any]]]:
+    """A folder, and the processes that make examples in it.
 
     Args:
       kinds: what they make; most of all the first.
       count: of processes; 0: two fewer than processors.
     """
     count = count or max((os.cpu_count() or 2) - 2, 1)
+    before = dict(os.environ)
     # One thread each; NumPy's in this process are there already.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
     context = multiprocessing.get_context("spawn")
@@ -90,7 +93,9 @@ def makers(kinds: Sequence[Kind], count: int = 0) -> Iterator[Path]:
     try:
         for process in processes:
             process.start()
-        yield folder
+        os.environ.clear()
+        os.environ.update(before)
+        yield folder, processes
     finally:
         for process in processes:
             process.terminate()
@@ -188,7 +193,7 @@ class Part:
         key, batch = jax.random.key(self.config.seed), self.config.train.batch_size
 
         def one(state: TrainState, pool: Any, filled: Any, rate: Any) -> tuple[TrainState, Any]:
-            chosen = jax.random.fold_in(jax.random.fold_in(key, 1), state.step)
+            chosen = jax.random.fold_in(jax.random.fold_in(key, _DRAWS), state.step)
             rows = jax.random.randint(chosen, (batch,), 0, filled)
             after, metrics = update(state, {name: x[rows] for name, x in pool.items()}, key)
             metrics.pop("examples")

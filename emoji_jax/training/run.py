@@ -234,8 +234,7 @@ class Run:
         return int(state.step)
 
     def _close(self) -> None:
-        # The last first, each of them whatever becomes of the others; some may not have begun.
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:  # all of them, even if one raises
             stack.callback(self.checkpoints.close)
             if "log" in vars(self):
                 stack.callback(self.log.close)

@@ -348,67 +348,91 @@ def test_an_animated_picture_of_too_much_is_not_decompressed(page, tmp_path, mon
 
 
 class Choosing(events.Events):
-    """Handlers that read no motion, but say what they would."""
+    """Handlers of a page that finds a motion in everything but texts."""
 
-    def __init__(self, page=None):
+    def __init__(self, **page):
         self.gr = SimpleNamespace(skip=lambda: "as it is")
-        names = ("motion", "preview", "notes")
-        self.p = SimpleNamespace(**{n: n for n in names}, slots={"motion": "slot"}, sections={})
-        self.page, self._chosen = page, {}
+        names = ("motion", "motion_told", "preview", "notes")
+        slots = {"motion": "slot"}
+        self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
+        self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
 
-    def _follow(self, chosen, *values):
-        chosen.failed = chosen.source == "text"
-        yield from ([chosen.source, "reading"], [chosen.source, "found"])
+    @staticmethod
+    def following(source, _):
+        if source == "text":
+            raise Refused("motion", "no video")
+        yield Motion(source, (), None, SimpleNamespace(), "")
 
-    def choosing(self, source):
-        self.choose("somebody", source)
-        return list(self.follow("somebody", source))
+    def choosing(self, source, by="file"):
+        """What motions follow from a choice."""
+        self.choose("somebody", source, by)
+        return found(self.follow("somebody", source))
 
 
-def test_the_motion_that_was_chosen_last_counts():
+def found(updates) -> list[str]:
+    return [x["motion"].source for x in updates if isinstance(x.get("motion"), Motion)]
+
+
+@pytest.fixture
+def no_cells(monkeypatch):
+    monkeypatch.setattr(events, "cells", tuple)
+    monkeypatch.setattr(Motion, "__init__", _set)
+
+
+def _set(self, source, how, part, track, error):
+    vars(self).update(source=source, how=how, part=part, track=track, error=error)
+
+
+def test_the_motion_that_was_chosen_last_counts(no_cells):
     on = Choosing()
-    on.choose("somebody", "a long video")
+    on.choose("somebody", "a long video", "file")
     slow = on.follow("somebody", "a long video")
-    assert next(slow) == ["a long video", "reading"]
-    assert on.choosing("wink")[-1] == ["wink", "found"]
-    assert not list(slow)
+    assert "Reading a long video" in next(slow)["motion_told"]
+    assert on.choosing("wink", "gallery") == ["wink"]
+    assert list(slow) == [{"motion": "as it is"}]
 
 
-def test_events_in_another_order_than_the_choices_change_nothing():
+def test_events_in_another_order_than_the_choices_change_nothing(no_cells):
     on = Choosing()
-    on.choose("somebody", "first")
-    on.choose("somebody", "second")
-    assert list(on.follow("somebody", "second"))[-1] == ["second", "found"]
+    on.choose("somebody", "first", "file")
+    on.choose("somebody", "second", "file")
+    assert found(on.follow("somebody", "second")) == ["second"]
     assert list(on.follow("somebody", "first")) == [{"motion": "as it is"}]
 
 
-def test_a_motion_that_is_told_twice_is_followed_once():
+def test_a_motion_that_is_told_twice_is_read_once(no_cells):
     on = Choosing()
-    assert len(on.choosing("wink")) == 2
-    assert on.choosing("wink") == [{"motion": "as it is"}]
-    assert len(list(on.follow("somebody else", "wink"))) == 2
+    on.choose("somebody", "nod", "file")
+    first = on.follow("somebody", "nod")
+    next(first)
+    assert on.choosing("nod") == []
+    assert found(first) == ["nod"]
+    assert on.choosing("nod") == ["nod"]  # again, later
 
 
-def test_what_was_no_motion_may_be_tried_again():
+def test_what_was_no_motion_is_refused_and_may_be_tried_again(no_cells):
     on = Choosing()
-    assert on.choosing("text") == on.choosing("text") == [["text", "reading"], ["text", "found"]]
+    for _ in range(2):
+        on.choose("somebody", "text", "file")
+        told = list(on.follow("somebody", "text"))
+        assert "no video" in told[-2]["slot"] and told[0]["motion"] is None
 
 
-def test_taking_a_file_away_leaves_other_motions():
+def test_a_motion_goes_with_the_file_that_it_was_given_as(no_cells):
     on = Choosing()
-    assert not on.cleared("somebody")
-    on.choosing("expression:wink")
-    assert not on.cleared("somebody")
-    on.choosing("a.mp4")
-    assert on.cleared("somebody")
+    on.choosing("a.mp4", "file")
+    assert on.gone("somebody", "file") and not on.gone("somebody", "camera")
+    on.choosing("expression:wink", "gallery")
+    assert not on.gone("somebody", "file")
+    on.choose("somebody", None, "gallery")
+    assert next(on.follow("somebody", None))["motion"] is None
 
 
-def test_a_preview_does_not_put_an_older_motion_back(monkeypatch):
-    monkeypatch.setattr(events, "cells", tuple)
+def test_a_preview_does_not_put_an_older_motion_back(no_cells):
     old, newer = (Motion(name, (), None, None, "") for name in ("old", "newer"))
     portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
-    page = SimpleNamespace(again=lambda *_: replaced, preview=lambda *_: ("data:", ()))
-    on, replaced = Choosing(page), old
+    on = Choosing(again=lambda *_: replaced, preview=lambda *_: ("data:", ()))
+    replaced = old
     on.choosing("old")
     assert "motion" not in on.preview("somebody", portrait, old)
     replaced = dataclasses.replace(old)  # as of another face

@@ -1,6 +1,7 @@
 """Examples that are used several times, and training for a given time."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def place():
 def test_examples_are_made_and_the_newest_are_kept(tmp_path, place):
     pool = echo.Pool(tmp_path, KIND, 70, place)
     assert pool.capacity == 64 and pool.filled == 0
-    with echo.makers([KIND], 1) as folder:
+    with echo.makers([KIND], 1) as (folder, _):
         made = echo.Pool(folder, KIND, 32, place)
         for _ in range(600):
             if made.made:
@@ -57,7 +58,8 @@ def test_examples_are_made_and_the_newest_are_kept(tmp_path, place):
     assert found.tolist() == [3] * 32 + [2] * 32
 
 
-def test_what_ends_the_makers_is_told(tmp_path, place):
+def test_what_ends_the_makers_is_told(tmp_path, place, monkeypatch):
+    monkeypatch.setattr(os, "nice", lambda _: None)  # of this process
     pool = echo.Pool(tmp_path, KIND, 32, place)
     broken = dataclasses.replace(KIND, source=[])
     echo.make([broken], tmp_path, 0)
@@ -104,6 +106,7 @@ def one_gpu(*arguments: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
 
@@ -112,9 +115,10 @@ def one_gpu(*arguments: str) -> subprocess.CompletedProcess:
 )
 def test_mistakes_are_told_in_one_line(tmp_path, wrong):
     done = one_gpu(f"--out={tmp_path}", wrong)
+    named = "nowhere has no prepared clips" if "nowhere" in wrong else wrong.replace("=", " is ")
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert f"error: {named}" in done.stderr
 
 
 @pytest.mark.heavy
