@@ -75,11 +75,13 @@ class Events:
         chosen = self._chosen.setdefault(session, Chosen(source))
         if not chosen.begun and chosen.source == source:
             chosen.begun = True
-            for updates in self._follow(chosen.source, *values):
-                if self._chosen.get(session) is not chosen:
-                    break
-                yield updates
-            chosen.done = True
+            try:
+                for updates in self._follow(chosen.source, *values):
+                    if self._chosen.get(session) is not chosen:
+                        break
+                    yield updates
+            finally:  # also where the browser has hung up
+                chosen.done = True
         yield {self.p.motion: self.gr.skip()}  # to yield nothing would empty everything
 
     def _follow(self, source: str | None, *values: Any) -> Iterator[Updates]:

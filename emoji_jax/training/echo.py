@@ -217,7 +217,11 @@ class Part:
     def train(
         self, program: Callable[..., Any], parameters: Mapping[str, Any], seconds: float
     ) -> Iterator[dict[str, np.ndarray] | None]:
-        """Trains for so many seconds; yields before each program, and then the parameters."""
+        """Trains for so many seconds; yields before each program, and then the parameters.
+
+        Raises:
+          UserError: the loss is no number.
+        """
         state = jax.device_put(self.create(parameters), self.place)
         while self.pool.made < min(self.pool.capacity, 16 * self.config.train.batch_size):
             time.sleep(0.1)
@@ -238,4 +242,7 @@ class Part:
 
     def _tell(self, metrics: Any, done: int, each: float) -> None:
         values = ", ".join(f"{n} {float(x):.4f}" for n, x in sorted((metrics or {}).items()))
-        print(f"{self.name} {done}: {each * 1e3:.1f} ms, {self.pool.made} examples; {values}")
+        told = f"{self.name} {done}: {each * 1e3:.1f} ms, {self.pool.made} examples; {values}"
+        print(told, flush=True)
+        if metrics and not np.isfinite(float(metrics["loss"])):
+            raise UserError(f"{self.name}: the loss is no number after {done} steps")

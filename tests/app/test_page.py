@@ -410,6 +410,15 @@ def test_a_motion_that_is_told_twice_is_read_once(no_cells):
     assert on.choosing("nod") == ["nod"]  # again, later
 
 
+def test_a_motion_whose_reader_hung_up_may_be_chosen_again(no_cells):
+    on = Choosing()
+    on.choose("somebody", "nod", "file")
+    first = on.follow("somebody", "nod")
+    next(first)
+    first.close()
+    assert on.choosing("nod") == ["nod"]
+
+
 def test_what_was_no_motion_is_refused_and_may_be_tried_again(no_cells):
     on = Choosing()
     for _ in range(2):

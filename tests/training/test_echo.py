@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,13 @@ def test_slowed_is_an_update_at_a_lower_rate():
         exact = advance(exact, gradients, slower, 10)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), ours, exact)
     assert int(ours.step) == 3
+
+
+def test_a_loss_that_is_no_number_ends_a_training():
+    part = SimpleNamespace(name="stage1", pool=SimpleNamespace(made=64))
+    echo.Part._tell(part, {"loss": 1.0}, 25, 0.1)
+    with pytest.raises(UserError, match="stage1: the loss is no number after 50 steps"):
+        echo.Part._tell(part, {"loss": float("nan")}, 50, 0.1)
 
 
 def test_a_standardised_autoencoder_decodes_to_the_same():
