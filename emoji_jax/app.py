@@ -6,17 +6,24 @@ It says where it is; docs/app.md says more.
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from emoji_jax import command
 from emoji_jax import config as config_file
@@ -45,6 +52,7 @@ _SIDE = flags.DEFINE_integer("max_side", 1280, "Pixels; larger portraits are mad
 _MINUTES = flags.DEFINE_integer("keep_minutes", 60, "Then uploads and results are deleted.", 1)
 _WAITING = flags.DEFINE_integer("max_waiting", 20, "Requests that may wait for their turn.", 1)
 _CONFIG = config_file.flag("sample.py")
+_FOLDER = "emoji_jax-page-"
 # Visitors whose state is in memory; beyond that, those that came first are forgotten.
 _SESSIONS = 100
 flags.declare_key_flag("config")
@@ -76,11 +84,40 @@ def _folder() -> Iterator[Path]:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows lacks the second
             signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
-    folder = Path(tempfile.mkdtemp(prefix="emoji_jax-page-"))  # mode 0700
+    _clear()
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # mode 0700
     try:
-        yield folder
+        with _held(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear() -> None:
+    """Deletes the folders of this user's pages that were killed."""
+    if fcntl is None:
+        return
+    for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        with contextlib.suppress(OSError):
+            status = left.lstat()
+            # A page that is just starting does not hold its folder yet.
+            if status.st_uid == os.getuid() and status.st_mtime < time.time() - 60:
+                with _held(left):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Holds a folder until the process ends, however it does; OSError if another one has it."""
+    if fcntl is None:
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
 
 
 def _serve(gradio: ModuleType, page: "Page") -> None:

@@ -89,8 +89,7 @@ class Events:
         if source is None:
             yield self.quiet("motion") | {p.motion: None, p.motion_told: ""}
             return
-        name = Path(source).name.replace("expression:", "").replace("_", " ")
-        yield {p.motion: None, p.motion_told: f"Reading {html.escape(name)} …"}
+        yield {p.motion: None, p.motion_told: f"Reading {_name(source)} …"}
         try:
             for moment in self.page.following(source, cells(values)):
                 if isinstance(moment, Meter):
@@ -102,30 +101,44 @@ class Events:
         except Refused as refusal:
             yield self.quiet("motion") | {p.motion_told: ""} | self.refused(refusal)
         else:
-            told = f"Motion: <b>{html.escape(name)}</b>"
-            yield self.quiet("motion") | {p.motion_told: told}
+            yield self.quiet("motion") | {p.motion_told: _told(source)}
 
     def preview(
         self, session: str, portrait: Portrait | None, motion: Motion | None, *values: Any
-    ) -> Updates:
-        """Something changed: the landmarks anew."""
+    ) -> Iterator[Updates]:
+        """Something changed: the landmarks anew, at once unless other frames or faces are meant."""
         p = self.p
         if portrait is None or motion is None:
-            return {p.preview: _nothing(portrait, motion), p.notes: ""}
-        kept: Updates = {}
+            yield {p.preview: _nothing(portrait, motion), p.notes: ""}
+            return
+        again, found = motion, Updates()
+        looking = Updates()  # what undoes what is told meanwhile
         try:
-            again = self.page.again(motion, cells(values))
-            kept = {} if again is motion else {p.motion: again}
+            for moment in self.page.following(motion.source, cells(values), motion):
+                if self._passed(session, motion):
+                    yield {p.preview: self.gr.skip()}
+                    return
+                if isinstance(moment, Motion):
+                    again = moment
+                else:
+                    looking = {p.motion_told: _told(motion.source)}
+                    yield {p.motion_told: _bar(moment)}
+            found = {} if again is motion else {p.motion: again}
             shown, notes = self.page.preview(portrait, again, cells(values))
         except Refused as refusal:
-            updates = {p.notes: ""} | self.refused(refusal)
+            updates = found | {p.notes: ""} | self.refused(refusal)
         else:
             picture = _picture(shown, "The motion's landmarks, moving on the portrait")
-            updates = {p.preview: picture, p.notes: _list(notes)}
+            updates = found | {p.preview: picture, p.notes: _list(notes)}
+        if self._passed(session, motion):
+            yield {p.preview: self.gr.skip()}
+        else:
+            yield self.quiet("motion") | looking | updates
+
+    def _passed(self, session: str, motion: Motion) -> bool:
+        """Whether another motion was chosen, whose own preview follows."""
         newest = self._chosen.get(session)
-        if newest and newest.source != motion.source:  # whose own preview follows
-            return {p.preview: self.gr.skip()}
-        return self.quiet("motion") | kept | updates
+        return newest is not None and newest.source != motion.source
 
     def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
         """A frame of the camera."""
@@ -152,7 +165,13 @@ class Events:
         try:
             if portrait is None or motion is None:
                 raise Refused("making", _nothing(portrait, motion))
-            motion = self.page.again(motion, cells(values))
+            for moment in self.page.following(motion.source, cells(values), motion):
+                if stop.is_set():
+                    raise Stopped
+                if isinstance(moment, Motion):
+                    motion = moment
+                else:
+                    yield {p.progress: _bar(moment)}
             for moment in self.page.make(portrait, motion, cells(values), stop):
                 if isinstance(moment, Meter):
                     yield {p.progress: _bar(moment)}
@@ -232,6 +251,14 @@ class Events:
 def _picture(address: str, words: str, caption: str = "", notes: tuple[str, ...] = ()) -> str:
     below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f'<figure><img src="{address}" alt="{html.escape(words)}">{below}</figure>{_list(notes)}'
+
+
+def _name(source: str) -> str:
+    return html.escape(Path(source).name.replace("expression:", "").replace("_", " "))
+
+
+def _told(source: str) -> str:
+    return f"Motion: <b>{_name(source)}</b>"
 
 
 def _list(notes: tuple[str, ...]) -> str:

@@ -19,13 +19,13 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     told = [*p.slots.values(), *p.sections.values()]
     swift = {**_HIDDEN, "concurrency_limit": 4}
 
-    def previewing(request: gr.Request, *values: Any) -> Updates:
-        return on.preview(str(request.session_hash), *values)
+    def previewing(request: gr.Request, *values: Any) -> Iterator[Updates]:
+        yield from on.preview(str(request.session_hash), *values)
 
     preview = {
         "fn": previewing,
         "inputs": [p.portrait, p.motion, *fields],
-        "outputs": [p.motion, p.preview, p.notes, *told],
+        "outputs": [p.motion, p.motion_told, p.preview, p.notes, *told],
         "concurrency_id": "preview",
         "trigger_mode": "always_last",
         **swift,

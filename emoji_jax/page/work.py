@@ -195,18 +195,16 @@ class Page:
                     error = self._public(str(refusal))
             return Motion(source, how, part, None, error)
 
-    def following(self, source: str, cells: Cells) -> Iterator[Meter | Motion]:
-        """The same in a thread; yields how far it is, and last what was found."""
+    def following(
+        self, source: str, cells: Cells, before: Motion | None = None
+    ) -> Iterator[Meter | Motion]:
+        """The same in a thread; yields how far it is, if that takes long, and what was found."""
         with self.told("motion"):
             yield from watched(
-                lambda progress: self.follow(source, cells, None, progress),
+                lambda progress: self.follow(source, cells, before, progress),
                 Meter({}, {}),
                 threading.Event(),
             )
-
-    def again(self, motion: Motion, cells: Cells) -> Motion:
-        """A motion after fields have changed: at once, unless other frames or faces are meant."""
-        return self.follow(motion.source, cells, motion, _quiet)
 
     def driver(self, motion: Motion, options: dict[str, Any]) -> Driver:
         """A motion as the fields say; milliseconds."""
@@ -275,6 +273,8 @@ class Page:
     ) -> Made:
         begun = time.monotonic()
         animation = self._animation(portrait, driver, options, progress)
+        frames = iter(animation)
+        first = next(frames)  # what takes long is done: folders that stay empty are swept away
         folder = self.folder / KEPT / secrets.token_hex(16)
         folder.mkdir()
         sources = (portrait.source, motion.source.split(":")[-1])
@@ -283,8 +283,6 @@ class Page:
         rest: dict[str, Any] = {"times": animation.times, "audio": animation.audio}
         rest["credentials"] = animation.credentials
         try:
-            frames = iter(animation)
-            first = next(frames)
             height = first.shape[0]
             rate = options["moving"].frame_rate
             shown = pictures.of_driver(driver, motion.source, height, rate)
