@@ -20,10 +20,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from emoji_jax import driver, sampling
-from emoji_jax.animation import Drawn, detailed
+from emoji_jax.animation import detailed
 from emoji_jax.animator import Animator
 from emoji_jax.data import sources
 from emoji_jax.data.transforms import cut
+from emoji_jax.drawn import Drawn
 from emoji_jax.framing import FramingConfig
 from emoji_jax.images import clip_pixels
 from emoji_jax.landmarks import Detector, Landmarks

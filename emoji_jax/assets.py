@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from emoji_jax import disk
 from emoji_jax.errors import UserError
 
 _SECONDS = 20
@@ -316,16 +317,10 @@ class _Links(html.parser.HTMLParser):
 
 
 def _store(path: Path, content: bytes) -> Path:
-    """Writes beside the final name, then renames: several processes may do so at once."""
-    # Not `tempfile`, whose files nobody else may read: the cache may be shared.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with disk.whole(path) as file:
+            file.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error}; set EMOJI_JAX_CACHE") from None
     return path

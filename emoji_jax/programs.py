@@ -162,7 +162,7 @@ class Programs:
         """
         plan = plan or make_plan(steps.t, guidance=guidance_scale != 1)
         pictures, x = self._spread(pictures), self._spread(noise)
-        beside = None if given is None else self._spread(np.concatenate(given, -1))
+        mask_channels = None if given is None else self._spread(np.concatenate(given, -1))
         table, choices = (
             tuple(map(_padded, arrays))
             for arrays in ((steps.t, steps.rows()), (plan.full, plan.weights))
@@ -178,7 +178,7 @@ class Programs:
                 self.parameters,
                 seen,
                 state,
-                beside,
+                mask_channels,
                 (first, last),
                 table,
                 choices,

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from emoji_jax.animation import Drawn, detailed
+from emoji_jax.animation import detailed
 from emoji_jax.animator import Animator
 from emoji_jax.data import synthetic
 from emoji_jax.detail import restore
+from emoji_jax.drawn import Drawn
 from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig
 

@@ -1,12 +1,11 @@
 """What a run is known by: files that are whole, settings that may not change, hashes."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emoji_jax import json_file
+from emoji_jax import disk, json_file
 from emoji_jax.errors import UserError
 
 
@@ -16,11 +15,10 @@ def write(path: Path, text: str) -> None:
     Raises:
       UserError: it can't be written.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")  # other parts write, too
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text)
-        unfinished.replace(path)
+        with disk.whole(path) as file:  # other parts write, too
+            file.write_text(text)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror}") from None
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float16, Int
 
-from emoji_jax import json_file
+from emoji_jax import disk, json_file
 from emoji_jax.data.clips import TEXTS, text
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
@@ -44,13 +44,13 @@ class EncodedConfig:
 
     def write(self, directory: Path) -> None:
         """Notes it in a folder; if that holds a dataset of another kind, it holds none any more."""
-        path, beside = directory / _CONFIG, directory / f".{_CONFIG}.unfinished"
+        path = directory / _CONFIG
         text = json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1) + "\n"
         if path.is_file() and path.read_text() == text:
             return
         (directory / "dataset_info.json").unlink(missing_ok=True)
-        beside.write_text(text)
-        beside.replace(path)
+        with disk.whole(path) as file:
+            file.write_text(text)
 
     @staticmethod
     def exists(directory: Path) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from emoji_jax.data.encoded import EncodedClip
 from emoji_jax.images import Picture, clip_pixels
-from emoji_jax.landmarks import draw, expression_mask, face_mask, warp
+from emoji_jax.landmarks import PUPIL_RADIUS, draw, expression_mask, face_mask, warp
 
 # Left, top and side of a part of a picture, as fractions of its side.
 _WHOLE = (0.0, 0.0, 1.0)
@@ -191,7 +191,7 @@ def _drawn(points: Float[np.ndarray, "F 478 2"], cfg: ExampleConfig) -> dict[str
             square,
             contour=cfg.contour,
             pupils=cfg.pupils,
-            pupil_radius=3 / 512 * cfg.size,
+            pupil_radius=PUPIL_RADIUS * cfg.size,
             antialiased=cfg.antialiased,
         ),
         "expression_mask": expression_mask(points, square, radius, cfg.factor)[..., None],

@@ -11,11 +11,12 @@ from emoji_jax.landmarks.detect import Detector
 from emoji_jax.landmarks.geometry import project, solve
 from emoji_jax.landmarks.masks import expression_mask, face_mask
 from emoji_jax.landmarks.mesh import CanonicalMesh, canonical_mesh
-from emoji_jax.landmarks.render import draw, draw_aligned
+from emoji_jax.landmarks.render import PUPIL_RADIUS, draw, draw_aligned
 from emoji_jax.landmarks.template import Landmarks
 from emoji_jax.landmarks.warp import warp
 
 __all__ = [
+    "PUPIL_RADIUS",
     "Alignment",
     "CanonicalMesh",
     "Controls",

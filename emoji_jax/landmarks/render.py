@@ -15,6 +15,9 @@ from emoji_jax.landmarks.alignment import align
 from emoji_jax.landmarks.antialiased import draw_antialiased
 from emoji_jax.landmarks.template import Landmarks
 
+PUPIL_RADIUS = 3 / 512
+"""Of the released drawing, whose pupils are squares of 6 pixels, in heights of the picture."""
+
 
 def draw(
     points: Float[np.ndarray, "*F 478 2"],

@@ -104,13 +104,13 @@ class Samples:
 
     Attributes:
       x0: scaled latents.
-      beside: masked latents and the mask, for networks that take them (3.3).
+      mask_channels: masked latents and the mask, for networks that take them (3.3).
       masks: M_e and M_f.
       conditions: for each of the networks.
     """
 
     x0: Float[Array, "B F h w C"]
-    beside: Float[Array, "B F h w _"] | None
+    mask_channels: Float[Array, "B F h w _"] | None
     masks: Sequence[Float[Array, "B F h w 1"]]
     conditions: Sequence[Conditions]
 
@@ -142,10 +142,11 @@ def samples(
     if not motion:
         conditions = [_each_frame(one, length) for one in conditions]
         x0, known, *masks = (rearrange(x, "b f ... -> (b f) 1 ...") for x in (x0, known, *masks))
-    return Samples(x0, _beside(x0, known) if model.cfg.masked else None, masks, conditions)
+    mask_channels = _mask_channels(x0, known) if model.cfg.masked else None
+    return Samples(x0, mask_channels, masks, conditions)
 
 
-def _beside(x0: Array, known: Array) -> Array:
+def _mask_channels(x0: Array, known: Array) -> Array:
     mask = jnp.broadcast_to(known[..., None, None, None], (*x0.shape[:-1], 1)).astype(x0.dtype)
     return jnp.concatenate([mask * x0, mask], -1)
 
@@ -179,7 +180,7 @@ def loss(
     eps = noise(keys, x0, cfg.noise_offset)
     x_t = jnp.asarray(diffusion.add_noise(schedule, x0, eps, t))
     v = jnp.asarray(diffusion.velocity(schedule, x0, eps, t))
-    inputs = x_t if shown.beside is None else jnp.concatenate([x_t, shown.beside], -1)
+    inputs = x_t if shown.mask_channels is None else jnp.concatenate([x_t, shown.mask_channels], -1)
     predicted = model.unet(inputs, t, shown.conditions[0])
     predicted_x0, _ = diffusion.to_x0_eps(schedule, x_t, predicted, t)
     total, metrics = _terms(predicted, v, x0, jnp.asarray(predicted_x0), shown.masks, cfg)

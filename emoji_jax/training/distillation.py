@@ -153,4 +153,6 @@ def _velocity(
 ) -> Array:
     guided = scale != 1
     seen = model.with_unconditional(conditions) if guided else conditions
-    return guided_velocity(model, seen, x, shown.beside, t, jnp.float32(scale), guided=guided)[0]
+    return guided_velocity(
+        model, seen, x, shown.mask_channels, t, jnp.float32(scale), guided=guided
+    )[0]

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from emoji_jax import checkpoint
+from emoji_jax import checkpoint, disk
 from emoji_jax.data.pipeline import Source
 from emoji_jax.data.transforms import ExampleConfig, example
 from emoji_jax.errors import UserError
@@ -55,7 +55,7 @@ class Kind:
 def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
     """Makes files of examples without end, in a process of its own; the last kind is the rarer."""
     os.nice(10)  # what compiles comes first
-    rng, unfinished = np.random.default_rng(number), folder / f"unfinished-{number}"
+    rng = np.random.default_rng(number)
     try:
         for count in itertools.count(1):
             kind = kinds[-1 if count % _OF == 0 else 0]
@@ -64,12 +64,13 @@ def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
                 continue
             chosen = rng.integers(len(kind.source), size=_CHUNK)
             made = [example(kind.source[int(i)], rng, kind.cfg) for i in chosen]
-            with unfinished.open("wb") as file:
-                np.savez(file, **{name: np.stack([x[name] for x in made]) for name in made[0]})
-            unfinished.rename(folder / f"{kind.name}-{number}-{count}.npz")
+            arrays = {name: np.stack([x[name] for x in made]) for name in made[0]}
+            with disk.whole(folder / f"{kind.name}-{number}-{count}.npz") as path:
+                with path.open("wb") as file:  # NumPy would put a suffix to a name
+                    np.savez(file, **arrays)
     except Exception as error:  # whatever readers, decoders and disks may raise
-        unfinished.write_text(str(error).strip() or type(error).__name__)
-        unfinished.rename(folder / _FAILED)
+        with disk.whole(folder / _FAILED) as path:
+            path.write_text(str(error).strip() or type(error).__name__)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a run tells: metrics.jsonl, TensorBoard events, pictures."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+
+from emoji_jax import disk
 
 # Dense bf16 (fp32 accumulation) operations per second, from the makers' data sheets.
 _PEAK = {
@@ -70,9 +71,8 @@ class Log:
             return
         path = self._workdir / "samples" / f"{name}_{step:07}.png"
         path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        Image.fromarray(picture).save(unfinished, "PNG")
-        unfinished.rename(path)
+        with disk.whole(path) as file:
+            Image.fromarray(picture).save(file, "PNG")
         self._events.add_image(name, picture, step, dataformats="HWC")
 
     def close(self) -> None:
@@ -92,9 +92,8 @@ def _cut(path: Path, step: int) -> None:
         return
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     kept = [line for line in lines if json.loads(line)["step"] <= step]
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    unfinished.write_text("".join(kept))
-    unfinished.rename(path)
+    with disk.whole(path) as file:
+        file.write_text("".join(kept))
 
 
 class Profile:

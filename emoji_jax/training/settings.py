@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from emoji_jax import checkpoint, diffusion, json_file
+from emoji_jax import checkpoint, diffusion, disk, json_file
 from emoji_jax.config import build, choice, defaults
 from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
@@ -84,11 +84,9 @@ def note(config: Config, cfg: EmojiConfig, workdir: Path) -> None:
     """Writes the options of a run, and its networks, into `config.json`."""
     if jax.process_index():
         return
-    path = workdir / _NOTE
-    unfinished = path.with_suffix(".unfinished")
     told = {"options": config.to_dict(), "networks": dataclasses.asdict(cfg)}
-    unfinished.write_text(json.dumps(told, indent=1) + "\n")
-    unfinished.rename(path)
+    with disk.whole(workdir / _NOTE) as file:
+        file.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def noted(workdir: Path) -> tuple[Config, EmojiConfig] | None:

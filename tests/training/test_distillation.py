@@ -125,7 +125,7 @@ def test_the_teacher_is_guided(teacher):
             )
             for drop in (0.0, 1.0)
         )
-        inputs = jnp.concatenate([shown.x0, shown.beside], -1)
+        inputs = jnp.concatenate([shown.x0, shown.mask_channels], -1)
         said = [teacher.unet(inputs, t, some.conditions[0]) for some in (blind, shown)]
         return distillation._velocity(teacher, shown.conditions[0], shown, shown.x0, t, 2.5), said
 
