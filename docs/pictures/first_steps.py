@@ -94,7 +94,9 @@ def _timed(line: str, clone: Path) -> None:
 def _served(start: str, clone: Path) -> Iterator[str]:
     begun, log = time.perf_counter(), clone.parent / "log"
     with log.open("w") as file:
-        server = subprocess.Popen(f"exec {start} --port=0", cwd=clone, shell=True, stderr=file)
+        server = subprocess.Popen(
+            f"exec {start} --port=0", cwd=clone, shell=True, stdout=file, stderr=file
+        )
     try:
         while not (found := re.search(r"the page is at (\S+)", log.read_text())):
             if server.poll() is not None:
