@@ -2,113 +2,28 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from emoji_jax import sampling
 from emoji_jax.credentials import Credentials
 from emoji_jax.detail import restore
+from emoji_jax.drawn import Drawn
 from emoji_jax.driver import Progress
 from emoji_jax.framing import View, paste, shares
-from emoji_jax.images import clip_pixels
-from emoji_jax.landmarks import Landmarks, draw, warp
-from emoji_jax.models.emoji import EmojiConfig
+from emoji_jax.images import Picture, clip_pixels
+from emoji_jax.landmarks import Landmarks
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Latents, Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
 from emoji_jax.video_writer import check_path, write_video
 
-# The released pupils are squares of 6 pixels in pictures of 512.
-_PUPIL = 3 / 512
-
-Frame = UInt8[np.ndarray, "H W 3"]
-
-
-@runtime_checkable
-class Points(Protocol):
-    """Landmarks in pixels, computed when asked for: `points[frames]`, `len(points)`."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N 478 2"]: ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Drawn:
-    """Landmark pictures that are drawn when asked for, so that a long video takes no memory.
-
-    Of networks that want it, they have three more channels: the portrait, warped.
-    """
-
-    points: Points
-    size: tuple[int, int]
-    compat: Literal["release"] | None = None
-    pupils: bool = True
-    contour: bool = False
-    antialiased: bool = False
-    first: int = 0
-    portrait: tuple[Frame, Float[np.ndarray, "478 2"]] | None = None
-    warped: bool = False
-
-    @classmethod
-    def to_fit(
-        cls,
-        cfg: EmojiConfig,
-        points: Points,
-        portrait: tuple[Frame, Float[np.ndarray, "478 2"]],
-        compat: Literal["release"] | None = None,
-    ) -> "Drawn":
-        """As networks of this configuration are used to see them.
-
-        Args:
-          cfg: of the networks.
-          points: where the landmarks shall be.
-          portrait: the picture, at the networks' size, and where its own are.
-          compat: as the released code draws, and leaves out the first frame.
-        """
-        return cls(
-            points,
-            cfg.size,
-            compat,
-            cfg.pupils,
-            cfg.contour,
-            cfg.antialiased,
-            int(compat == "release"),
-            portrait,
-            cfg.warped,
-        )
-
-    def __len__(self) -> int:
-        return len(self.points) - self.first
-
-    def __getitem__(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W _"]:
-        drawn = self.lines(frames)
-        if not self.warped or self.portrait is None:
-            return drawn
-        return np.concatenate([drawn, self.moved(frames)], -1)
-
-    def moved(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """The portrait, warped to the landmarks."""
-        assert self.portrait is not None
-        return warp(*self.portrait, self.points[frames + self.first])
-
-    def lines(self, frames: Int[np.ndarray, " N"]) -> UInt8[np.ndarray, "N H W 3"]:
-        """The landmarks alone."""
-        release = self.compat == "release"  # which has one size of pupils for all pictures
-        return draw(
-            self.points[frames + self.first],
-            self.size,
-            contour=self.contour,
-            pupils=self.pupils,
-            pupil_radius=3 if release else _PUPIL * self.size[0],
-            antialiased=self.antialiased,
-            compat=self.compat,
-        )
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +60,7 @@ class Actor:
     """
 
     view: View
-    reference: Frame
+    reference: Picture
     pictures: Drawn
     recipe: Recipe
     identity: str
@@ -172,8 +87,8 @@ class Actor:
 
 
 def detailed(
-    programs: Programs, pictures: Drawn, frames: Iterator[Frame], sampler: SamplerConfig
-) -> Iterator[Frame]:
+    programs: Programs, pictures: Drawn, frames: Iterator[Picture], sampler: SamplerConfig
+) -> Iterator[Picture]:
     """Frames at the networks' size, with the portrait's detail where they show the same."""
     keep = programs.cfg.keep if sampler.keep is None else sampler.keep
     if not keep or pictures.portrait is None:
@@ -223,9 +138,10 @@ class Animation:
       frame_rate: frames per second, on average.
       audio: a file with sound that belongs to it, or None.
       notes: what the user should know about portrait and driver.
+      latents: of its actors, where they are made already.
     """
 
-    picture: Frame
+    picture: Picture
     actors: tuple[Actor, ...]
     seam: float | None
     motion: Landmarks
@@ -233,19 +149,20 @@ class Animation:
     frame_rate: Fraction
     audio: Path | None
     notes: tuple[str, ...]
+    latents: Float[np.ndarray, "P F h w C"] | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
-    def __iter__(self) -> Iterator[Frame]:
-        return self.frames(denoise(self.actors))
+    def __iter__(self) -> Iterator[Picture]:
+        return self.frames(denoise(self.actors) if self.latents is None else self.latents)
 
     @property
     def identity(self) -> str:
         """Hash of all that decides the frames of its actors."""
         return " ".join(actor.identity for actor in self.actors)
 
-    def frames(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
+    def frames(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Picture]:
         """The frames of its actors' latents."""
         views = [actor.view for actor in self.actors]
         weights = [] if self.seam is None else shares(views, self.seam)
@@ -256,7 +173,7 @@ class Animation:
                 parts = [view.part(frame) for view, frame in zip(views, made, strict=True)]
                 yield paste(parts, views, weights, self.picture)
 
-    def grid(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Frame]:
+    def grid(self, latents: Float[np.ndarray, "P F h w C"]) -> Iterator[Picture]:
         """Frames with portrait, landmarks and result side by side; a row for each actor."""
         for i, made in enumerate(self._decode(latents)):
             rows = [
@@ -292,16 +209,19 @@ class Animation:
         """
         path = Path(path)
         check_path(path, len(self))
+        if self.latents is not None:
+            self._write(path, self.latents, grid=grid, credentials=credentials)
+            return
         work = Work(path.with_name(f".{path.name}.work"), self.identity, resume=resume)
         try:
-            self.write(path, denoise(self.actors, work), grid=grid, credentials=credentials)
+            self._write(path, denoise(self.actors, work), grid=grid, credentials=credentials)
         except BaseException:
             if not work.done:
                 work.remove()
             raise
         work.remove()
 
-    def write(
+    def _write(
         self,
         path: str | Path,
         latents: Float[np.ndarray, "P F h w C"],
@@ -319,3 +239,41 @@ class Animation:
         """What its files say about where they come from."""
         recipe = self.actors[0].recipe
         return Credentials(recipe.programs.cfg.preset, recipe.seed, self.seam is not None)
+
+
+def alike(a: Animation, b: Animation) -> bool:
+    """Whether two can be made in the same batches."""
+    one = len(a.actors) == len(b.actors) == 1
+    recipes = [dict(vars(x.actors[0].recipe), progress=None) for x in (a, b)]
+    return one and len(a) == len(b) and recipes[0] == recipes[1]
+
+
+def batches(items: Iterable[Item], of: Callable[[Item], Animation]) -> Iterator[list[Item]]:
+    """Things in their order, by what can be made together and fills a batch.
+
+    Args:
+      items: as they come.
+      of: a thing's animation.
+    """
+    batch: list[Item] = []
+    for item in items:
+        if batch and not alike(of(batch[0]), of(item)):
+            yield batch
+            batch = []
+        batch.append(item)
+        recipe = of(item).actors[0].recipe
+        if len(batch) == recipe.sampler.together(recipe.programs.devices):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def made(animations: Sequence[Animation]) -> list[Animation]:
+    """The same with their latents, made together: one, or several that are `alike`."""
+    if len(animations) == 1:
+        parts = denoise(animations[0].actors)[None]
+    else:
+        parts = denoise([animation.actors[0] for animation in animations])[:, None]
+    both = zip(animations, parts, strict=True)
+    return [dataclasses.replace(animation, latents=own) for animation, own in both]

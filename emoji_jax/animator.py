@@ -1,7 +1,7 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -11,11 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from emoji_jax import checkpoint, compiled
-from emoji_jax.animation import Actor, Animation, Drawn, Frame, Recipe
+from emoji_jax.animation import Actor, Animation, Recipe, batches, made
+from emoji_jax.drawn import Drawn
 from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
 from emoji_jax.framing import FramingConfig, View, around, whole
-from emoji_jax.images import read_image
+from emoji_jax.images import Picture, read_image
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
@@ -26,13 +27,14 @@ from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig, check
 from emoji_jax.sampling.work import identity
 
-Picture = str | Path | Frame
+Portrait = str | Path | Picture
+"""A file of a picture, or the picture itself."""
 
 
 class Animator:
     """Animates portraits with one checkpoint. Make it by `Animator.load`.
 
-    >>> from emoji_jax import Animator, MotionConfig
+    >>> from emoji_jax import Animator, MotionConfig, SamplerConfig
     >>> animator = Animator.load("tiny")
     >>> animation = animator("portrait.png", "expression:wink", moving=MotionConfig(frames=4))
 
@@ -49,6 +51,13 @@ class Animator:
     >>> again = animator(read_image("portrait.png"), animation.motion)
     >>> len(again)
     4
+
+    Many portraits, two of them at a time in the same batches:
+
+    >>> two = SamplerConfig(batch=2)
+    >>> pictures = ["portrait.png", read_image("portrait.png")[:, ::-1]]
+    >>> for number, one in enumerate(animator.batch(pictures, animation.motion, sampler=two)):
+    ...     one.save(f"{number}.mp4")
     """
 
     def __init__(self, programs: Programs, checkpoint: str = ""):
@@ -98,7 +107,7 @@ class Animator:
 
     def __call__(
         self,
-        portrait: Picture,
+        portrait: Portrait,
         motion: Motion | Sequence[Motion],
         *,
         sampler: SamplerConfig = SamplerConfig(),
@@ -164,8 +173,52 @@ class Animator:
             tuple(notes),
         )
 
+    def batch(
+        self,
+        portraits: Sequence[Portrait],
+        motions: Motion | Sequence[Motion],
+        *,
+        sampler: SamplerConfig = SamplerConfig(),
+        moving: MotionConfig = MotionConfig(),
+        framing: FramingConfig = FramingConfig(),
+        seed: int = 0,
+        progress: Progress = lambda what, done, total: None,
+    ) -> Iterator[Animation]:
+        """Animates many portraits, in order; the latents of what it yields are made.
+
+        Neighbours whose motions have as many frames are made together, `sampler.batch` of them, by
+        default as many as there are devices. Files of which some may be bad are rather a job for
+        `python -m emoji_jax.batch`.
+
+        Args:
+          portraits: pictures of faces.
+          motions: one for all, which is read once, or one for each.
+          sampler: how to sample.
+          moving: how to transfer the motions.
+          framing: which face, and what is around it.
+          seed: of each; same seed, same frames.
+          progress: as in a call.
+
+        Raises:
+          UserError: as in a call, when that portrait's turn has come; or there are as many motions
+            neither as one nor as portraits.
+        """
+        if isinstance(motions, Motion):
+            one = read(motions, moving, lambda: self.detector, progress)
+            motions = [one] * len(portraits)
+        if len(motions) != len(portraits):
+            raise UserError(
+                f"there are {len(motions)} motions for {len(portraits)} portraits; expected one "
+                "for all, or one for each"
+            )
+        how = {"sampler": sampler, "moving": moving, "framing": framing}
+        pairs = zip(portraits, motions, strict=True)
+        prepared = (self(*pair, **how, seed=seed, progress=progress) for pair in pairs)
+        for together in batches(prepared, lambda one: one):
+            yield from made(together)
+
     def _see(
-        self, picture: Frame, name: str, framing: FramingConfig, given: Landmarks | None
+        self, picture: Picture, name: str, framing: FramingConfig, given: Landmarks | None
     ) -> tuple[list[tuple[View, Landmarks]], list[str]]:
         """The views of the faces to animate, with their landmarks there, and remarks."""
         size = self.config.size
@@ -205,7 +258,7 @@ class Animator:
 
     def _actor(
         self,
-        reference: Frame,
+        reference: Picture,
         view: View,
         face: Landmarks,
         driver: Driver,
@@ -281,7 +334,7 @@ def _in_time(driver: Driver, times: Float[np.ndarray, " F"]) -> Driver:
     return dataclasses.replace(driver, landmarks=moved)
 
 
-def _picture(portrait: Picture) -> tuple[Frame, str]:
+def _picture(portrait: Portrait) -> tuple[Picture, str]:
     """The portrait and what to call it."""
     if not isinstance(portrait, np.ndarray):
         return read_image(portrait), str(portrait)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from emoji_jax import command, options, pairs
+from emoji_jax import command, disk, options, pairs
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
@@ -54,9 +54,8 @@ def main() -> None:
     animator = Animator.load(_CHECKPOINT.value, **loading)
     batch = Batch(animator, out, _CONFIG.value, credentials=_CREDENTIALS.value)
     told = list(before)
-    unfinished = report.with_name(f".{report.name}.unfinished")
-    unfinished.write_text("".join(json.dumps(result) + "\n" for result in before))
-    unfinished.replace(report)
+    with disk.whole(report) as file:
+        file.write_text("".join(json.dumps(result) + "\n" for result in before))
     with report.open("a") as file:
         for result in batch.run([pair for pair in mine if pair.out not in kept]):
             told.append(result)

@@ -9,8 +9,8 @@ from typing import Any
 
 import ml_collections
 
-from emoji_jax import by_hand
-from emoji_jax.animation import denoise
+from emoji_jax import animation, by_hand
+from emoji_jax.animation import Animation
 from emoji_jax.animator import Animator
 from emoji_jax.driver import Driver, MotionConfig, read
 from emoji_jax.errors import UserError, memory_wanted
@@ -21,6 +21,8 @@ from emoji_jax.video_writer import check_path
 _NAMED = ("ref", "driving", "out", "options")
 # Motions that are remembered, for the next pair may have the same.
 _DRIVERS_KEPT = 8
+# A pair, what it will become, and since when it is worked on.
+_Prepared = tuple[Pair, Animation, float]
 
 
 def done(report: Path, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -67,28 +69,23 @@ class Batch:
 
     def run(self, chosen: Sequence[Pair]) -> Iterator[dict[str, Any]]:
         """What became of each pair, in an order of its own."""
-        waiting: list[tuple[Pair, Any, float]] = []
-        for pair in chosen:
-            start = time.monotonic()
-            try:
-                animation = self._prepare(pair)
-            except Exception as error:
-                yield self._failed(pair, error)
-                continue
-            if waiting and not _alike(waiting[0][1], animation):
-                yield from self._make(waiting)
-                waiting = []
-            waiting.append((pair, animation, start))
-            if len(waiting) == self._together(animation):
-                yield from self._make(waiting)
-                waiting = []
-        yield from self._make(waiting)
+        failed: list[dict[str, Any]] = []
 
-    def _together(self, animation: Any) -> int:
-        sampler = animation.actors[0].recipe.sampler
-        return sampler.batch or self._animator.programs.devices
+        def prepared() -> Iterator[_Prepared]:
+            for pair in chosen:
+                start = time.monotonic()
+                try:
+                    yield pair, self._prepare(pair), start
+                except Exception as error:
+                    failed.append(self._failed(pair, error))
 
-    def _prepare(self, pair: Pair) -> Any:
+        for batch in animation.batches(prepared(), lambda one: one[1]):
+            yield from failed
+            failed.clear()
+            yield from self._make(batch)
+        yield from failed
+
+    def _prepare(self, pair: Pair) -> Animation:
         check_path(self._out / pair.out)
         given = configured(self._config, pair.options)
         key = (pair.driving, given["moving"])
@@ -100,32 +97,25 @@ class Batch:
                 pair.driving, given["moving"], lambda: animator.detector, lambda *_: None
             )
         face = by_hand.read(pair.ref_landmarks, pair.ref) if pair.ref_landmarks else None
-        animation = self._animator(pair.ref, self._drivers[key], ref_landmarks=face, **given)
-        check_path(self._out / pair.out, len(animation))
-        return animation
+        prepared = self._animator(pair.ref, self._drivers[key], ref_landmarks=face, **given)
+        check_path(self._out / pair.out, len(prepared))
+        return prepared
 
-    def _make(self, group: list[tuple[Pair, Any, float]]) -> Iterator[dict[str, Any]]:
-        if not group:
-            return
-        actors = [animation.actors[0] for _, animation, _ in group]
-        if len(group) == 1:
-            actors = list(group[0][1].actors)
+    def _make(self, batch: list[_Prepared]) -> Iterator[dict[str, Any]]:
         try:
-            latents = denoise(actors)
+            made = animation.made([one for _, one, _ in batch])
         except Exception as error:
-            for pair, _, _ in group:
+            for pair, _, _ in batch:
                 yield self._failed(pair, error)
             return
-        parts = [latents] if len(group) == 1 else latents[:, None]
-        for (pair, animation, start), part in zip(group, parts, strict=True):
+        for (pair, _, start), one in zip(batch, made, strict=True):
             try:
-                animation.write(self._out / pair.out, part, credentials=self._credentials)
+                one.save(self._out / pair.out, credentials=self._credentials)
             except Exception as error:
                 yield self._failed(pair, error)
                 continue
             seconds = round(time.monotonic() - start, 2)
-            notes = list(animation.notes)
-            yield _told(pair, frames=len(animation), seconds=seconds, notes=notes)
+            yield _told(pair, frames=len(one), seconds=seconds, notes=list(one.notes))
 
     def _failed(self, pair: Pair, error: Exception) -> dict[str, Any]:
         """What is told of a pair that could not be made; a bug stops no other pair either."""
@@ -136,13 +126,6 @@ class Batch:
         traceback.print_exception(error)
         self.bugs.append(error)
         return _told(pair, error=f"a bug: {type(error).__name__}: {error}")
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """Whether two animations can be made in one batch."""
-    one = len(a.actors) == len(b.actors) == 1
-    recipes = [dict(vars(x.actors[0].recipe), progress=None) for x in (a, b)]
-    return one and len(a) == len(b) and recipes[0] == recipes[1]
 
 
 def _told(pair: Pair, **result: Any) -> dict[str, Any]:

@@ -7,8 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import emoji_jax
 from emoji_jax import animator
+from emoji_jax.driver import expression
+from emoji_jax.errors import UserError
+from tests.conftest import PORTRAIT
 
 
 def test_the_examples_in_the_docstrings(landmark_model, tmp_path, monkeypatch):
@@ -16,7 +22,31 @@ def test_the_examples_in_the_docstrings(landmark_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = doctest.testmod(animator)
     assert found.attempted > 5 and not found.failed
-    assert (tmp_path / "wink.mp4").stat().st_size > 1000
+    made = [(tmp_path / name).read_bytes() for name in ("wink.mp4", "0.mp4", "1.mp4")]
+    assert min(map(len, made)) > 1000 and made[1] != made[2]
+
+
+def test_a_batch_has_a_motion_for_all_or_one_for_each(landmark_model):
+    animator = emoji_jax.Animator.load()
+    with pytest.raises(UserError, match="2 motions for 3 portraits; expected one for all"):
+        list(animator.batch(["a.png"] * 3, ["expression:wink"] * 2))
+
+
+def test_a_batch_is_made_as_one_by_one(landmark_model):
+    """Two of two frames together, then one of three by itself, and in order."""
+    animator = emoji_jax.Animator.load()
+    portrait = emoji_jax.read_image(PORTRAIT)
+    portraits = [portrait, portrait[:, ::-1], portrait]
+    motions = [
+        expression(name, frames) for name, frames in (("wink", 2), ("smile", 2), ("kiss", 3))
+    ]
+    told = []
+    how = {"sampler": emoji_jax.SamplerConfig(steps=1, batch=3), "seed": 3}
+    batch = animator.batch(portraits, motions, **how, progress=lambda *one: told.append(one))
+    for together, *pair in zip(batch, portraits, motions, strict=True):
+        alone = np.stack(list(animator(*pair, **how))).astype(int)
+        assert np.abs(alone - np.stack(list(together))).max() <= 1
+    assert sum(one == ("denoising", 1, 1) for one in told) == 2
 
 
 def test_importing_costs_nothing():

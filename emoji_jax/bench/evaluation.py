@@ -175,7 +175,7 @@ class Evaluation:
             size=self.bench.size,
             seed=self._seed,
         )
-        return make, self._sampler.batch or animator.programs.devices
+        return make, self._sampler.together(animator.programs.devices)
 
     def _measured(self, method: str, pair: Pair) -> Path:
         return self._out / "measured" / _slug(method) / f"{pair.name}.json"

@@ -106,10 +106,9 @@ def animate(
         )
         for task in tasks
     ]
-    latents = animation.denoise([a.actors[0] for a in animations])
-    for one, own in zip(animations, latents, strict=True):
+    for one in animation.made(animations):
         try:
-            frames = list(one.frames(own[None]))[1:]  # the first shows the portrait as it is
+            frames = list(one)[1:]  # the first shows the portrait as it is
         except UserError as error:
             yield error
         else:

@@ -154,7 +154,7 @@ def denoise(
         ),
         scale,
         config.frames or cfg.frames,
-        config.batch or programs.devices,
+        config.together(programs.devices),
         progress,
     )
     # A stretch has two known ends and something in between.

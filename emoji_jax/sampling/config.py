@@ -46,6 +46,10 @@ class SamplerConfig:
     decode_batch: int = 4
     keep: float | None = None
 
+    def together(self, devices: int) -> int:
+        """Windows that are denoised together, on so many devices."""
+        return self.batch or devices
+
 
 def _check_distilled(sampler: SamplerConfig, cfg: EmojiConfig) -> None:
     """Raises a UserError for samplers and guidance that would make wrong pixels."""
