@@ -53,11 +53,11 @@ runpy.run_module("emoji_jax.app", run_name="__main__")
 class Server:
     """A page that is served, its folder and what its process said."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, *flags: str):
         self.root, self.log = root, root / "log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, "--port=0", "--max_megabytes=1"],
+                [sys.executable, "-c", _SERVER, "--port=0", "--max_megabytes=1", *flags],
                 cwd=ROOT,
                 env=os.environ | {"TMPDIR": str(root)},
                 stdout=log,
@@ -314,6 +314,28 @@ def test_two_users_take_turns(browser, server, tab):
     shown = [one.get_attribute("#beside video", "src") for one in (tab, other)]
     assert all(shown) and shown[0] != shown[1]  # each has its own
     other.close()
+
+
+@pytest.mark.heavy
+def test_for_whom_there_is_no_place_is_told(browser, tmp_path):
+    """One is served, one waits, the third is told and may try again."""
+    server = Server(tmp_path, "--max_waiting=1", "--config.sampler.steps=20")
+    tabs = [browser.new_page() for _ in range(3)]
+    try:
+        for one in tabs:
+            one.goto(server.address)
+            one.wait_for_selector("#preview img")
+            one.wait_for_timeout(1000)  # until nothing of it waits
+        for one in tabs:
+            one.click("#generate")
+            one.wait_for_timeout(500)
+        wait_for(tabs[2], "[role=alert]", "Too many are waiting: try again in a while", 30)
+        wait_for(tabs[1], "#progress", "Waiting for its turn", 30)
+        assert tabs[2].locator("#generate").is_enabled()
+    finally:
+        for one in tabs:
+            one.close()
+        server.stop()
 
 
 def test_camera_live_and_recorded(tab, server):
