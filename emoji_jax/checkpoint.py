@@ -117,6 +117,11 @@ def read_config(directory: Path) -> EmojiConfig:
         )
     try:
         settings = json_file.read(path)
+        if (directory / "checkpoints").is_dir():
+            raise UserError(
+                f"{directory} is a training run that has not ended; `python -m emoji_jax.export` "
+                "makes a checkpoint of any of its steps"
+            )
         if settings.pop("format") != _FORMAT:
             raise ValueError(f"expected format {_FORMAT}")
         return parse_config(settings)

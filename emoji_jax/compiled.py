@@ -16,9 +16,18 @@ def remember() -> None:
 
     An entry is found by the program, the options and the versions that it was compiled with, so
     that none can be stale. Empty, the variable switches this off.
+
+    Raises:
+      UserError: JAX's variable for what is worth keeping is no number of seconds.
     """
     place = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder()))
     least = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+    try:
+        seconds = float(least)
+    except ValueError:
+        raise UserError(
+            f"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS is {least!r}; expected seconds"
+        ) from None
     if not place or "jax" not in sys.modules:
         return  # which reads the variables when it is imported
     import jax
@@ -26,7 +35,7 @@ def remember() -> None:
     if jax.config.jax_compilation_cache_dir not in (None, place):
         return  # somebody has chosen, in Python
     jax.config.update("jax_compilation_cache_dir", place)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
 
 
 def check() -> str:

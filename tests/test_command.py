@@ -84,6 +84,15 @@ def test_a_cache_that_can_not_be_written_is_no_failure(tmp_path, monkeypatch):
     assert (done.returncode, done.stdout) == (0, "2.0\n")
 
 
+def test_a_variable_that_is_no_number_is_one_line(monkeypatch):
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "soon")
+    done = subprocess.run(
+        [sys.executable, "-m", "emoji_jax.sample"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "SECS is 'soon'; expected seconds" in done.stderr
+
+
 def test_what_the_file_system_refuses_is_one_line(tmp_path):
     """Of a folder inside a file."""
     (tmp_path / "file").touch()

@@ -460,6 +460,8 @@ def test_foreign_checkpoint(refused, tmp_path):
     assert "is no checkpoint: it has no config.json" in refused(f"--checkpoint={tmp_path}")
     (tmp_path / "config.json").write_text("{}")
     assert "not a configuration of this version" in refused(f"--checkpoint={tmp_path}")
+    (tmp_path / "checkpoints").mkdir()
+    assert "is a training run that has not ended" in refused(f"--checkpoint={tmp_path}")
 
 
 def test_places_that_can_not_be_written(refused, tmp_path):

@@ -66,6 +66,8 @@ def as_written() -> Iterator[None]:
 def _choose(shape: tuple[int, ...], outputs: int, dtype: DTypeLike) -> tuple[Implementation, int]:
     """How, and of how many pictures at a time."""
     count, pixels, inputs = shape[0], math.prod(shape[1:3]), shape[3]
+    if not count:
+        return "xla", 0
     if jax.default_backend() != "cpu" or min(inputs, outputs) < _CHANNELS or AS_WRITTEN.value:
         return "xla", count
     # Transformed weights are made in each call: it takes enough rows that use them. Half precision

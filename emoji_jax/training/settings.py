@@ -223,6 +223,12 @@ def example(config: Config, cfg: EmojiConfig) -> ExampleConfig:
         raise UserError(
             f"size is {cfg.size}; training expects squares of a multiple of {cfg.vae.factor} pixels"
         )
+    levels, most = config.autoencoder.levels, (height & -height).bit_length() - 1
+    if config.train.task == "autoencoder" and levels > most:
+        raise UserError(
+            f"config.autoencoder.levels is {levels}; pictures of {height} pixels can be halved "
+            f"{most} times"
+        )
     return ExampleConfig(
         frames=config.train.frames,
         size=height,

@@ -109,6 +109,7 @@ def test_convolutions_are_chosen_by_shape():
         return convolution._choose((count, side, side, inputs), outputs, jnp.dtype(dtype))
 
     assert picked(1, 64, 64, 64) == picked(1, 64, 320, 4) == ("xla", 1)
+    assert picked(0, 64, 128, 128) == ("xla", 0)
     assert picked(16, 16, 128, 128) == ("winograd", 16)
     assert picked(2, 4, 1280, 1280) == ("columns", 2)
     assert picked(16, 16, 128, 128, jnp.bfloat16) == ("columns", 16)

@@ -307,6 +307,13 @@ def test_mistakes_are_told_before_anything_runs(tmp_path, section, option, value
         Run(config, tmp_path / "run").state()
 
 
+def test_a_pyramid_has_as_many_levels_as_its_picture_can_be_halved(tmp_path):
+    config = small.get_config("vae")
+    config.autoencoder.levels = 9
+    with pytest.raises(UserError, match=r"levels is 9; pictures of 32 pixels .* 5 times"):
+        Run(config, tmp_path / "run").state()
+
+
 def test_a_picture_has_two_sides(tmp_path):
     config = small.get_config("stage1")
     config.size = (32,)
