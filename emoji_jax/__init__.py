@@ -1,12 +1,37 @@
 """emoji_jax: portrait animation from expression-aware landmarks, in JAX."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers; `_WHERE` says the same to Python
+    from emoji_jax.animator import Animator
+    from emoji_jax.driver import MotionConfig
+    from emoji_jax.framing import FramingConfig
+    from emoji_jax.images import read_image
+    from emoji_jax.landmarks import Controls, Landmarks
+    from emoji_jax.sampling import SamplerConfig
+    from emoji_jax.video import read_video
+    from emoji_jax.video_writer import write_video
 
 __version__ = "0.1.0"
+__all__ = [
+    "Animator",
+    "Controls",
+    "FramingConfig",
+    "Landmarks",
+    "MotionConfig",
+    "SamplerConfig",
+    "__version__",
+    "read_image",
+    "read_video",
+    "write_video",
+]
 
 # Imported when first used: `import emoji_jax` alone costs nothing.
 _WHERE = {
     "Animator": "animator",
+    "Controls": "landmarks",
+    "FramingConfig": "framing",
     "Landmarks": "landmarks",
     "MotionConfig": "driver",
     "SamplerConfig": "sampling",
@@ -14,7 +39,6 @@ _WHERE = {
     "read_video": "video",
     "write_video": "video_writer",
 }
-__all__ = [*_WHERE, "__version__"]
 
 
 def __getattr__(name: str) -> object:

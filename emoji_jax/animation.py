@@ -19,7 +19,7 @@ from emoji_jax.framing import View, paste, shares
 from emoji_jax.images import Picture, clip_pixels
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.models.unet import Conditions
-from emoji_jax.programs import Latents, Programs, together
+from emoji_jax.programs import Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
 from emoji_jax.video_writer import check_path, write_video
 
@@ -73,7 +73,7 @@ class Actor:
             clip_pixels(self.reference, programs.cfg.clip.image_size),
         )
 
-    def decode(self, latents: Latents) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
+    def decode(self, latents: Float[np.ndarray, "F h w C"]) -> Iterator[UInt8[np.ndarray, "_ _ 3"]]:
         """Frames at the networks' size."""
         recipe = self.recipe
         frames = sampling.decode(

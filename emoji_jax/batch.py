@@ -71,11 +71,11 @@ def main() -> None:
 
 
 def _pairs() -> list[pairs.Pair]:
-    folders = [_PORTRAITS.value, _DRIVERS.value]
-    if _PAIRS.value and not any(folders):
-        return pairs.read_table(Path(_PAIRS.value), _SUFFIX.value)
-    if not _PAIRS.value and all(folders):
-        return pairs.of_folders(Path(folders[0]), Path(folders[1]), _SUFFIX.value)
+    table, portraits, drivers = _PAIRS.value, _PORTRAITS.value, _DRIVERS.value
+    if table and not (portraits or drivers):
+        return pairs.read_table(Path(table), _SUFFIX.value)
+    if portraits and drivers and not table:
+        return pairs.of_folders(Path(portraits), Path(drivers), _SUFFIX.value)
     raise UserError("expected --pairs=TABLE.csv, or both --portraits=DIR and --drivers=DIR")
 
 

@@ -40,5 +40,5 @@ def _likeness(
     """1 where frames show what is decoded, 0 where they don't."""
     side = max(1, round(_AROUND * frames.shape[1])) | 1
     difference = np.abs(frames - decoded).mean(-1) / 255
-    around = ndimage.uniform_filter(difference, (1, side, side), mode="nearest")
+    around = ndimage.uniform_filter(difference, side, axes=(1, 2), mode="nearest")
     return (2 - around / threshold).clip(0, 1)

@@ -63,15 +63,13 @@ def processes() -> Iterator[None]:
 
 def _arguments() -> dict | None:
     """What `jax.distributed.initialize` is to be given; None if there is one process."""
-    told = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    where, processes, process = told = (_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if any(x is not None for x in told):
-        if any(x is None for x in told):
+        if where is None or processes is None or process is None:
             raise UserError("give --coordinator, --processes and --process together")
-        if _PROCESS.value >= _PROCESSES.value:
-            raise UserError(
-                f"--process is {_PROCESS.value}; expected less than --processes={_PROCESSES.value}"
-            )
-        return dict(zip(("coordinator_address", "num_processes", "process_id"), told, strict=True))
+        if process >= processes:
+            raise UserError(f"--process is {process}; expected less than --processes={processes}")
+        return {"coordinator_address": where, "num_processes": processes, "process_id": process}
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         try:
             return {

@@ -42,7 +42,8 @@ def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
         if not words or name not in values:
             continue
         value, numbers = values[name], int in kinds
-        if numbers and isinstance(value, Integral) and not isinstance(value, bool) and value >= 0:
+        number = isinstance(value, Integral) and not isinstance(value, bool)
+        if numbers and number and int(value) >= 0:
             continue
         if type(None) in kinds:
             words, value = ("", *words), "" if value is None else value

@@ -103,9 +103,10 @@ def main() -> None:
 
 def _refuse_unused() -> None:
     """Raises a UserError for options that would do nothing."""
-    usual = config_file.read("sample.py", beside=str(config_file.folder() / "sample.py"))
+    usual = config_file.read("sample.py", beside=str(config_file.folder() / "sample.py")).to_dict()
+    given = _CONFIG.value.to_dict()
     for name in _SAID:
-        if _CONFIG.value[name].to_dict() != usual[name].to_dict():
+        if given[name] != usual[name]:
             raise UserError(f"config.{name} has no say in an evaluation: the benchmark says it")
 
 

@@ -141,7 +141,7 @@ def cut_out(
         part = picture[rows[:, None], columns]
     if extent == size:
         return np.ascontiguousarray(part)
-    return np.array(Image.fromarray(part).resize(size[::-1], Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(part).resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def clip_pixels(picture: Picture, side: int) -> Float[np.ndarray, "P P 3"]:

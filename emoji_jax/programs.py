@@ -161,17 +161,17 @@ class Programs:
           on_step: told how many steps are done.
         """
         plan = plan or make_plan(steps.t, guidance=guidance_scale != 1)
-        pictures, x = self._spread(pictures), self._spread(noise)
+        drawn, x = self._spread(pictures), self._spread(noise)
         mask_channels = None if given is None else self._spread(np.concatenate(given, -1))
         table, choices = (
             tuple(map(_padded, arrays))
             for arrays in ((steps.t, steps.rows()), (plan.full, plan.weights))
         )
-        state: State = (x, (jnp.zeros_like(x),) * 2, ())
+        state: State = (x, (jnp.zeros_like(x), jnp.zeros_like(x)), ())
         depth, before = (plan.depth if plan.skips else None), None
         for guided, first, last in plan.spans():
             if guided != before:
-                seen = self._features(self.parameters, conditions, pictures, guided=guided)
+                seen = self._features(self.parameters, conditions, drawn, guided=guided)
                 inner = self._inner(seen, x, depth)
                 state, before = (*state[:2], inner), guided
             state = self._clips(

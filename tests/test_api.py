@@ -1,5 +1,6 @@
 """The Python API as its documentation shows it."""
 
+import ast
 import doctest
 import shutil
 import subprocess
@@ -47,6 +48,15 @@ def test_a_batch_is_made_as_one_by_one(landmark_model):
         alone = np.stack(list(animator(*pair, **how))).astype(int)
         assert np.abs(alone - np.stack(list(together))).max() <= 1
     assert sum(one == ("denoising", 1, 1) for one in told) == 2
+
+
+def test_what_is_public_is_so_for_python_and_for_type_checkers():
+    tree = ast.parse(Path(emoji_jax.__file__).read_text())
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.names]
+    own = [node for node in imported if node.module.startswith("emoji_jax.")]
+    told = {alias.name: node.module[len("emoji_jax.") :] for node in own for alias in node.names}
+    assert told == emoji_jax._WHERE and {*told, "__version__"} == set(emoji_jax.__all__)
+    assert all(getattr(emoji_jax, name) for name in told)
 
 
 def test_importing_costs_nothing():

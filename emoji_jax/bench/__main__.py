@@ -27,22 +27,25 @@ _EACH = flags.DEFINE_integer("drivers_each", 1, "Drivers of each portrait.")
 
 def main() -> None:
     """Does what the flags say."""
-    given = [_PORTRAITS.value, _DRIVERS.value]
-    if _MINI.value == any(given) or (not _MINI.value and not all(given)):
-        raise UserError("expected --mini, or both --portraits=DIR and --drivers=DIR")
+    portraits, drivers = _PORTRAITS.value, _DRIVERS.value
+    mistake = UserError("expected --mini, or both --portraits=DIR and --drivers=DIR")
+    if _MINI.value and (portraits or drivers):
+        raise mistake
     from emoji_jax.bench import build, mini
 
     out, left_out = Path(_OUT.value), []
     if _MINI.value:
         bench = mini.make(out)
+    elif not (portraits and drivers):
+        raise mistake
     else:
         config = build.BenchConfig(_NAME.value, _SIZE.value, _FRAMES.value, _EACH.value)
 
-        def refused(name: str, reason: str) -> None:
+        def refused(name: object, reason: str) -> None:
             left_out.append(name)
             print(f"{name} is left out: {reason}", file=sys.stderr)
 
-        bench = build.build(Path(given[0]), Path(given[1]), out, config, refused)
+        bench = build.build(Path(portraits), Path(drivers), out, config, refused)
     print(
         f"{out}: {len(bench.styles)} portraits, {len(bench.drivers)} drivers, "
         f"{len(bench.pairs)} pairs, {len(left_out)} files left out, checksum {bench.checksum[:16]}"

@@ -19,7 +19,7 @@ from emoji_jax.landmarks import Detector
 from emoji_jax.video import open_video
 
 UNNAMED = "portrait"
-Refused = Callable[[str, str], None]
+Refused = Callable[[object, str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,6 +154,7 @@ class Measurement:
     def _features(self, task: Task) -> np.ndarray:
         """The truth's, for FVD; every method is compared with the same."""
         if task.pair.name not in self._truth:
+            assert task.truth is not None  # of pairs that are measured against one
             self._truth[task.pair.name] = self._fvd(task.truth)
         return self._truth[task.pair.name]
 

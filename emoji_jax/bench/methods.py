@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import scipy.interpolate
@@ -49,15 +50,18 @@ class Task:
     truth: Clip | None
 
     @property
+    def _neutral(self) -> Literal["auto"] | int:
+        return 0 if self.pair.kind == "self" else "auto"
+
+    @property
     def moving(self) -> MotionConfig:
         """How the motion is transferred: a person's own first frame is the one at rest."""
-        return MotionConfig(neutral=0 if self.pair.kind == "self" else "auto")
+        return MotionConfig(neutral=self._neutral)
 
     @property
     def wanted(self) -> Float64[np.ndarray, "F 478 2"]:
         """Where the landmarks should be, pixels; the paper's "input landmarks"."""
-        neutral = self.moving.neutral
-        aligned = Alignment(self.face, self.driver, neutral=neutral)
+        aligned = Alignment(self.face, self.driver, neutral=self._neutral)
         return aligned[np.arange(1, len(self.driver))]
 
 

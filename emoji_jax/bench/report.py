@@ -75,10 +75,11 @@ def _fvd(rows: Sequence[Mapping[str, Any]]) -> Value | None:
         return frechet(made, truth, warn=False)
 
     rng = np.random.default_rng(0)
-    draws = [distance(rng.integers(len(sets), size=len(sets)).tolist()) for _ in range(_FVD_DRAWS)]
+    chosen = (rng.integers(len(sets), size=len(sets)).tolist() for _ in range(_FVD_DRAWS))
+    draws = np.array([distance(some) for some in chosen])
     mean = distance(range(len(sets)))
     # Sets with some videos twice have fewer directions, and are farther apart, all of them.
-    return _value(mean, draws - np.mean(draws) + mean, len(sets))
+    return _value(mean, draws - draws.mean() + mean, len(sets))
 
 
 def _value(mean: float, draws: np.ndarray, count: int) -> Value:

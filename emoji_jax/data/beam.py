@@ -44,7 +44,7 @@ def each(
         try:
             import apache_beam as beam
             from apache_beam.options.pipeline_options import PipelineOptions
-            from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+            from apache_beam.runners.portability.fn_api_runner import FnApiRunner  # pyright: ignore
         except ImportError as error:
             raise UserError(
                 f"preparing with worker processes needs Apache Beam ({error}); install "

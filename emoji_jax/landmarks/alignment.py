@@ -69,8 +69,10 @@ class Alignment:
         self._release, self._relative = compat == "release", head_pose == "relative"
         self._reference, self._driver = reference, driver
         self._controls = AS_DRIVEN if self._release else controls
-        if self._release or not isinstance(neutral, Landmarks):
-            neutral = driver[_calmest(driver) if self._release or neutral == "auto" else neutral]
+        if self._release or neutral == "auto":
+            neutral = driver[_calmest(driver)]
+        elif not isinstance(neutral, Landmarks):
+            neutral = driver[neutral]
         self._mesh = reference.vertices[0].astype(np.float64)
         self._neutral = neutral.vertices[0].astype(np.float64)
         self._strengths = self._controls.of_vertices(self._mesh)

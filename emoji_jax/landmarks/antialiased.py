@@ -27,7 +27,7 @@ def draw_antialiased(
       pupil_radius: half a pupil's side in pixels; None draws none.
     """
     height, width = size
-    inside = ((points >= 0) & (points <= [width, height])).all(-1)
+    inside = np.all((points >= 0) & (points <= [width, height]), axis=-1)
     frame, edge = np.nonzero(inside[:, edges].all(-1))
     ends = points[frame[:, None], edges[edge]]
     line, x, y, cover = _covered(ends)

@@ -1,5 +1,7 @@
 """How natural a picture looks, without another to compare it with."""
 
+import functools
+import operator
 from pathlib import Path
 
 import jax
@@ -115,10 +117,11 @@ def _blurred(grey: Float[Array, "F H W"]) -> Float[Array, "F H W"]:
     x = jnp.pad(grey, ((0, 0), (_RADIUS, _RADIUS), (_RADIUS, _RADIUS)))
     for axis in (1, 2):
         size = x.shape[axis] - 2 * _RADIUS
-        x = sum(
+        shifted = (
             float(w) * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
             for i, w in enumerate(weights)
         )
+        x = functools.reduce(operator.add, shifted)
     return x
 
 
@@ -126,8 +129,9 @@ def _halved(grey: Float[Array, "F H W"]) -> Float[Array, "F h w"]:
     """Half the size, by cubic interpolation in the middle between four pixels."""
     x = jnp.pad(grey, ((0, 0), (1, 3), (1, 3)), "edge")
     for axis, count in ((1, round(grey.shape[1] / 2)), (2, round(grey.shape[2] / 2))):
-        x = sum(
+        shifted = (
             w * jax.lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis)
             for i, w in enumerate((-0.09375, 0.59375, 0.59375, -0.09375))
         )
+        x = functools.reduce(operator.add, shifted)
     return x

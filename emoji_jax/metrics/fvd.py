@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float64, UInt8
+from jaxtyping import Array, Float, UInt8
 from PIL import Image
 
 from emoji_jax import assets
@@ -47,7 +47,7 @@ class FVD:
         found = []
         for start in range(0, len(frames) - LENGTH + 1, LENGTH):
             pictures = [
-                Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+                np.asarray(Image.fromarray(frame).resize((SIZE, SIZE), Image.Resampling.BILINEAR))
                 for frame in frames[start : start + LENGTH]
             ]
             found.append(np.asarray(logits(self._weights, jnp.asarray(np.stack(pictures)))))
@@ -75,13 +75,11 @@ def frechet(
             stacklevel=2,
         )
     means = [x.astype(np.float64).mean(0) for x in (a, b)]
-    centred: list[Float64[np.ndarray, "..."]] = [
-        (x - m) / np.sqrt(len(x) - 1) for x, m in zip((a, b), means, strict=True)
-    ]
+    centred = [(x - m) / np.sqrt(len(x) - 1) for x, m in zip((a, b), means, strict=True)]
     # A set of many is replaced by a triangle with the same covariance.
-    centred = [np.linalg.qr(x, "r") if len(x) > x.shape[1] else x for x in centred]
-    shared = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
-    spread = sum(np.square(x).sum() for x in centred)
+    spreads = [np.asarray(np.linalg.qr(x, "r")) if len(x) > x.shape[1] else x for x in centred]
+    shared = np.linalg.svd(spreads[0] @ spreads[1].T, compute_uv=False).sum()
+    spread = sum(np.square(x).sum() for x in spreads)
     return float(max(np.square(means[0] - means[1]).sum() + spread - 2 * shared, 0.0))
 
 

@@ -137,7 +137,7 @@ def _resnet(weights: Weights, x: Array) -> list[Array]:
 def _conv(weights: Weights, name: str, x: Array, stride: int = 1, padding: int = 0) -> Array:
     x = jax.lax.conv_general_dilated(
         x,
-        weights[f"{name}.weight"],
+        jnp.asarray(weights[f"{name}.weight"]),
         (stride, stride),
         ((padding, padding),) * 2,
         dimension_numbers=("NHWC", "OIHW", "NHWC"),

@@ -113,7 +113,7 @@ def _alexnet(weights: Weights, frames: Array) -> list[Array]:
             x = _largest(x, 2)
         x = jax.lax.conv_general_dilated(
             x,
-            weights[f"features.{name}.weight"],
+            jnp.asarray(weights[f"features.{name}.weight"]),
             (stride, stride),
             ((padding, padding),) * 2,
             dimension_numbers=("NHWC", "OIHW", "NHWC"),
@@ -130,7 +130,7 @@ def _features(weights: Weights, frames: Array) -> list[Array]:
             x = _blurred(_largest(x))
         x = jax.lax.conv_general_dilated(
             x,
-            weights[f"net.slice{name}.weight"],
+            jnp.asarray(weights[f"net.slice{name}.weight"]),
             (1, 1),
             ((padding, padding),) * 2,
             dimension_numbers=("NHWC", "OIHW", "NHWC"),

@@ -118,7 +118,7 @@ def _convolution(
 ) -> Values:
     pads = attributes.get("pads", [0, 0, 0, 0])
     x = jax.lax.conv_general_dilated(
-        x,
+        jnp.asarray(x),
         jnp.asarray(kernel),
         attributes.get("strides", [1, 1]),
         [(pads[0], pads[2]), (pads[1], pads[3])],

@@ -1,5 +1,8 @@
 """Structural similarity of pictures."""
 
+import functools
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,8 +53,9 @@ def _blurred(x: Float[Array, "F H W C"]) -> Float[Array, "F h w C"]:
     weights /= weights.sum()
     for axis in (1, 2):
         size = x.shape[axis] - 2 * _RADIUS
-        x = sum(
+        shifted = (
             float(w) * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
             for i, w in enumerate(weights)
         )
+        x = functools.reduce(operator.add, shifted)
     return x

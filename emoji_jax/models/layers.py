@@ -85,7 +85,9 @@ def conv(
     """Square convolution, padded alike in both directions."""
     stand_in: Any = rngs
     # The commonest one has a function of its own, which knows what is fast where.
-    ours = {"conv_general_dilated": _convolve} if (size, stride, padding) == (3, 1, (1, 1)) else {}
+    ours: dict[str, Any] = {}
+    if (size, stride, padding) == (3, 1, (1, 1)):
+        ours["conv_general_dilated"] = _convolve
     return nnx.Conv(
         inputs,
         outputs,

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -110,5 +111,5 @@ def _attend(q: Array, k: Array, v: Array, *, interpret: bool) -> Array:
 
     # In fp32: rounded to bf16, the scale itself would be off.
     q = (q.astype(jnp.float32) * d**-0.5).astype(q.dtype)
-    out = run(by_head(q, padded_n), by_head(k, padded_m), by_head(v, padded_m), segments)
+    out: Any = run(by_head(q, padded_n), by_head(k, padded_m), by_head(v, padded_m), segments)
     return out.reshape(b, h, padded_n, d).swapaxes(1, 2)[:, :n]

@@ -124,7 +124,8 @@ class Backbone(nnx.Module):
         given = conditions.references or [None] * len(transformers)
         references = dict(zip(transformers, given, strict=True))
         run = jax.checkpoint(run_layer) if self.compute.remat else run_layer
-        all_seen, found, last = [], [inner], len(self.down_blocks) - 1
+        all_seen, found = [], {} if inner is None else {depth: inner}
+        last = len(self.down_blocks) - 1
 
         def through(layer: tuple, x: Array) -> Array:
             reference = None if layer[1] is None else references[id(layer[1])]
@@ -151,11 +152,11 @@ class Backbone(nnx.Module):
             for upsample in up.upsamplers:
                 x = upsample(x, size)
             if level == depth:
-                found[0] = x
+                found[depth] = x
             return x
 
         x = resolution(0, x, x.shape[-3:-1])
-        return x, all_seen, found[0]
+        return x, all_seen, found[depth]
 
 
 class UNet(Backbone):

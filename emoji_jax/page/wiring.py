@@ -1,5 +1,8 @@
 """Which component's event calls which of `events.Events`."""
 
+# Gradio, which looks at annotations, is imported only when there is a page.
+# pyright: reportInvalidTypeForm=false
+
 from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any

@@ -64,7 +64,7 @@ def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
                 continue
             chosen = rng.integers(len(kind.source), size=_CHUNK)
             made = [example(kind.source[int(i)], rng, kind.cfg) for i in chosen]
-            arrays = {name: np.stack([x[name] for x in made]) for name in made[0]}
+            arrays: dict[str, Any] = {name: np.stack([x[name] for x in made]) for name in made[0]}
             with disk.whole(folder / f"{kind.name}-{number}-{count}.npz") as path:
                 with path.open("wb") as file:  # NumPy would put a suffix to a name
                     np.savez(file, **arrays)

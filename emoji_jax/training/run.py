@@ -53,7 +53,7 @@ class Run:
         self,
         config: settings.Config,
         workdir: Path,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[jax.Device] | None = None,  # pyright: ignore
     ):
         settings.check(config)
         self.config, self.workdir = config, workdir

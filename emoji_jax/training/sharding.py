@@ -15,7 +15,10 @@ BATCH = PartitionSpec(("data", "fsdp"))
 _SMALLEST = 2**14
 
 
-def mesh(fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def mesh(
+    fsdp: int = 1,
+    devices: Sequence[jax.Device] | None = None,  # pyright: ignore
+) -> Mesh:
     """The devices as a mesh.
 
     Args:
