@@ -196,7 +196,8 @@ class Animation:
     ) -> None:
         """Makes the frames and writes them, with their times and sound; see `VideoWriter`.
 
-        Until it is written, what is done lies beside it, in `.NAME.work`.
+        Until it is written, what is done lies beside it, in `.NAME.work`; where latents are made
+        already, there is nothing to lie there, nor to resume.
 
         Args:
           path: what to write.
@@ -248,28 +249,40 @@ def alike(a: Animation, b: Animation) -> bool:
     return one and len(a) == len(b) and recipes[0] == recipes[1]
 
 
-def batches(items: Iterable[Item], of: Callable[[Item], Animation]) -> Iterator[list[Item]]:
-    """Things in their order, by what can be made together and fills a batch.
+def batches(items: Iterable[Item], of: Callable[[Item], Animation | None]) -> Iterator[list[Item]]:
+    """Things by what can be made together and fills a batch, in order.
+
+    Where no further thing can be had, because of an error, those before it come first.
 
     Args:
       items: as they come.
-      of: a thing's animation.
+      of: a thing's animation; what has none does not wait for others.
     """
     batch: list[Item] = []
-    for item in items:
-        if batch and not alike(of(batch[0]), of(item)):
+    first: Animation | None = None
+    try:
+        for item in items:
+            if (animation := of(item)) is None:
+                yield [item]
+                continue
+            if first is not None and not alike(first, animation):
+                yield batch
+                batch = []
+            first = animation
+            batch.append(item)
+            recipe = animation.actors[0].recipe
+            if len(batch) == recipe.sampler.together(recipe.programs.devices):
+                yield batch
+                batch, first = [], None
+    except Exception:
+        if batch:
             yield batch
-            batch = []
-        batch.append(item)
-        recipe = of(item).actors[0].recipe
-        if len(batch) == recipe.sampler.together(recipe.programs.devices):
-            yield batch
-            batch = []
+        raise
     if batch:
         yield batch
 
 
-def made(animations: Sequence[Animation]) -> list[Animation]:
+def denoised(animations: Sequence[Animation]) -> list[Animation]:
     """The same with their latents, made together: one, or several that are `alike`."""
     if len(animations) == 1:
         parts = denoise(animations[0].actors)[None]

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from emoji_jax import checkpoint, compiled
-from emoji_jax.animation import Actor, Animation, Recipe, batches, made
+from emoji_jax.animation import Actor, Animation, Recipe, batches, denoised
 from emoji_jax.drawn import Drawn
 from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
 from emoji_jax.errors import UserError
@@ -200,9 +200,14 @@ class Animator:
           progress: as in a call.
 
         Raises:
-          UserError: as in a call, when that portrait's turn has come; or there are as many motions
-            neither as one nor as portraits.
+          UserError: at once, if the motion that is for all can't be read or there are as many
+            motions neither as one nor as portraits; as in a call, when that portrait's turn has
+            come, after all those before it.
         """
+        if isinstance(portraits, str | Path) or (
+            isinstance(portraits, np.ndarray) and portraits.ndim != 4
+        ):
+            raise UserError("portraits is a single picture; expected a list of them")
         if isinstance(motions, Motion):
             one = read(motions, moving, lambda: self.detector, progress)
             motions = [one] * len(portraits)
@@ -214,8 +219,8 @@ class Animator:
         how = {"sampler": sampler, "moving": moving, "framing": framing}
         pairs = zip(portraits, motions, strict=True)
         prepared = (self(*pair, **how, seed=seed, progress=progress) for pair in pairs)
-        for together in batches(prepared, lambda one: one):
-            yield from made(together)
+        groups = batches(prepared, lambda one: one)
+        return (made for together in groups for made in denoised(together))
 
     def _see(
         self, picture: Picture, name: str, framing: FramingConfig, given: Landmarks | None

@@ -84,40 +84,43 @@ def _folder() -> Iterator[Path]:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):  # Windows lacks the second
             signal.signal(getattr(signal, name), lambda *_: sys.exit(0))
-    _clear()
     folder = Path(tempfile.mkdtemp(prefix=_FOLDER))  # mode 0700
+    held = _hold(folder)
     try:
-        with _held(folder):
-            yield folder
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if held is not None:
+            os.close(held)
 
 
 def _clear() -> None:
     """Deletes the folders of this user's pages that were killed."""
-    if fcntl is None:
-        return
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with contextlib.suppress(OSError):
             status = left.lstat()
             # A page that is just starting does not hold its folder yet.
-            if status.st_uid == os.getuid() and status.st_mtime < time.time() - 60:
-                with _held(left):
-                    shutil.rmtree(left, ignore_errors=True)
+            if status.st_uid != os.getuid() or status.st_mtime > time.time() - 60:
+                continue
+            if (held := _hold(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(held)
 
 
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Holds a folder until the process ends, however it does; OSError if another one has it."""
+def _hold(folder: Path) -> int | None:
+    """Holds a folder until the process ends, however it does; None if another has it, or none can.
+
+    None can on Windows, and on file systems that know no locks; there, nothing is cleared.
+    """
     if fcntl is None:
-        yield
-        return
-    held = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+        return None
+    held = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
+    except OSError:
         os.close(held)
+        return None
+    return held
 
 
 def _serve(gradio: ModuleType, page: "Page") -> None:
@@ -156,6 +159,8 @@ def _serve(gradio: ModuleType, page: "Page") -> None:
     try:
         while not end.wait(30):
             page.limits.sweep(page.folder)
+            if fcntl is not None:
+                _clear()
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     finally:

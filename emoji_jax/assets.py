@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from emoji_jax import disk
+from emoji_jax import files
 from emoji_jax.errors import UserError
 
 _SECONDS = 20
@@ -320,7 +320,7 @@ class _Links(html.parser.HTMLParser):
 def _store(path: Path, content: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with disk.whole(path) as file:
+        with files.whole(path) as file:
             file.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error}; set EMOJI_JAX_CACHE") from None

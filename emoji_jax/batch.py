@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from emoji_jax import command, disk, options, pairs
+from emoji_jax import command, files, options, pairs
 from emoji_jax import config as config_file
 from emoji_jax.errors import UserError
 
@@ -54,7 +54,7 @@ def main() -> None:
     animator = Animator.load(_CHECKPOINT.value, **loading)
     batch = Batch(animator, out, _CONFIG.value, credentials=_CREDENTIALS.value)
     told = list(before)
-    with disk.whole(report) as file:
+    with files.whole(report) as file:
         file.write_text("".join(json.dumps(result) + "\n" for result in before))
     with report.open("a") as file:
         for result in batch.run([pair for pair in mine if pair.out not in kept]):

@@ -117,7 +117,7 @@ def read_config(directory: Path) -> EmojiConfig:
         )
     try:
         settings = json_file.read(path)
-        if (directory / "checkpoints").is_dir():
+        if "format" not in settings and (directory / "checkpoints").is_dir():
             raise UserError(
                 f"{directory} is a training run that has not ended; `python -m emoji_jax.export` "
                 "makes a checkpoint of any of its steps"

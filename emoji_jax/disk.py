@@ -1,11 +1,7 @@
-"""Files that appear when they are complete, and arrays that grow on disk instead of in memory."""
+"""Arrays that grow on disk, so that memory does not grow with the length of a video."""
 
-import contextlib
-import os
 import tempfile
 import weakref
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -14,21 +10,6 @@ from emoji_jax.errors import UserError
 
 CHUNK = 256
 """Frames that are worked on at a time where there may be any number."""
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write a file under, which gets its own when it is complete, or goes.
-
-    Several processes may write the same file at once.
-    """
-    # Not `tempfile`, whose files nobody else may read.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class Rows:

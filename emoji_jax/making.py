@@ -21,8 +21,8 @@ from emoji_jax.video_writer import check_path
 _NAMED = ("ref", "driving", "out", "options")
 # Motions that are remembered, for the next pair may have the same.
 _DRIVERS_KEPT = 8
-# A pair, what it will become, and since when it is worked on.
-_Prepared = tuple[Pair, Animation, float]
+# A pair, what it will become or why it can't, and since when it is worked on.
+_Begun = tuple[Pair, Animation | Exception, float]
 
 
 def done(report: Path, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
@@ -69,21 +69,20 @@ class Batch:
 
     def run(self, chosen: Sequence[Pair]) -> Iterator[dict[str, Any]]:
         """What became of each pair, in an order of its own."""
-        failed: list[dict[str, Any]] = []
+        for batch in animation.batches(self._prepared(chosen), _prepared):
+            pair, found, _ = batch[0]
+            if isinstance(found, Exception):
+                yield self._failed(pair, found)
+            else:
+                yield from self._make(batch)
 
-        def prepared() -> Iterator[_Prepared]:
-            for pair in chosen:
-                start = time.monotonic()
-                try:
-                    yield pair, self._prepare(pair), start
-                except Exception as error:
-                    failed.append(self._failed(pair, error))
-
-        for batch in animation.batches(prepared(), lambda one: one[1]):
-            yield from failed
-            failed.clear()
-            yield from self._make(batch)
-        yield from failed
+    def _prepared(self, chosen: Sequence[Pair]) -> Iterator[_Begun]:
+        for pair in chosen:
+            start = time.monotonic()
+            try:
+                yield pair, self._prepare(pair), start
+            except Exception as error:
+                yield pair, error, start
 
     def _prepare(self, pair: Pair) -> Animation:
         check_path(self._out / pair.out)
@@ -101,9 +100,9 @@ class Batch:
         check_path(self._out / pair.out, len(prepared))
         return prepared
 
-    def _make(self, batch: list[_Prepared]) -> Iterator[dict[str, Any]]:
+    def _make(self, batch: list[_Begun]) -> Iterator[dict[str, Any]]:
         try:
-            made = animation.made([one for _, one, _ in batch])
+            made = animation.denoised([one for one in map(_prepared, batch) if one is not None])
         except Exception as error:
             for pair, _, _ in batch:
                 yield self._failed(pair, error)
@@ -126,6 +125,10 @@ class Batch:
         traceback.print_exception(error)
         self.bugs.append(error)
         return _told(pair, error=f"a bug: {type(error).__name__}: {error}")
+
+
+def _prepared(begun: _Begun) -> Animation | None:
+    return begun[1] if isinstance(begun[1], Animation) else None
 
 
 def _told(pair: Pair, **result: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import doctest
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,9 @@ def test_the_examples_in_the_docstrings(landmark_model, tmp_path, monkeypatch):
 def test_a_batch_has_a_motion_for_all_or_one_for_each(landmark_model):
     animator = emoji_jax.Animator.load()
     with pytest.raises(UserError, match="2 motions for 3 portraits; expected one for all"):
-        list(animator.batch(["a.png"] * 3, ["expression:wink"] * 2))
+        animator.batch(["a.png"] * 3, ["expression:wink"] * 2)
+    with pytest.raises(UserError, match="a single picture; expected a list"):
+        animator.batch("a.png", "expression:wink")
 
 
 def test_a_batch_is_made_as_one_by_one(landmark_model):
@@ -50,6 +51,16 @@ def test_a_batch_is_made_as_one_by_one(landmark_model):
     assert sum(one == ("denoising", 1, 1) for one in told) == 2
 
 
+def test_a_bad_portrait_of_a_batch_takes_none_of_those_before_it_along(landmark_model):
+    animator = emoji_jax.Animator.load()
+    one = emoji_jax.SamplerConfig(steps=1, batch=3)
+    short = emoji_jax.MotionConfig(frames=2)
+    batch = animator.batch([PORTRAIT, "nowhere.png"], "expression:wink", sampler=one, moving=short)
+    assert len(list(next(batch))) == 2
+    with pytest.raises(UserError, match=r"nowhere\.png"):
+        next(batch)
+
+
 def test_what_is_public_is_so_for_python_and_for_type_checkers():
     tree = ast.parse(Path(emoji_jax.__file__).read_text())
     imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.names]
@@ -60,10 +71,10 @@ def test_what_is_public_is_so_for_python_and_for_type_checkers():
 
 
 def test_importing_costs_nothing():
-    code = "import emoji_jax, sys; assert not {'jax', 'numpy', 'PIL'} & set(sys.modules)"
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True)
-    print(f"{time.perf_counter() - start:.2f} s, the interpreter's own start included")
+    """Nor does what every command begins with; how long that takes: docs/performance.md."""
+    for module in ("emoji_jax", "emoji_jax.command"):
+        code = f"import {module}, sys; assert not {{'jax', 'numpy', 'PIL'}} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_progress_is_told(landmark_model):

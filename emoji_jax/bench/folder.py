@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from emoji_jax import json_file
+from emoji_jax import files, json_file
 from emoji_jax.errors import UserError
 from emoji_jax.images import Picture, read_image
 
@@ -86,9 +85,8 @@ def save_strip(path: Path, clip: Clip) -> None:
 
     Animated pictures would not do: their encoders make one frame of several that are the same.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(clip.reshape(-1, *clip.shape[2:])).save(unfinished, "PNG")
-    unfinished.replace(path)
+    with files.whole(path) as file:
+        Image.fromarray(clip.reshape(-1, *clip.shape[2:])).save(file, "PNG")
 
 
 def read_strip(path: Path) -> Clip:
@@ -117,9 +115,8 @@ def write(
         "pairs": [dataclasses.asdict(pair) for pair in pairs],
     }
     told["checksum"] = _checksum(folder, told)
-    unfinished = folder / f".{INDEX}"
-    unfinished.write_text(json.dumps(told, indent=1) + "\n")
-    unfinished.replace(folder / INDEX)
+    with files.whole(folder / INDEX) as file:
+        file.write_text(json.dumps(told, indent=1) + "\n")
     return read(folder)
 
 

@@ -110,7 +110,7 @@ def animate(
         )
         for task in tasks
     ]
-    for one in animation.made(animations):
+    for one in animation.denoised(animations):
         try:
             frames = list(one)[1:]  # the first shows the portrait as it is
         except UserError as error:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emoji_jax import disk, json_file
+from emoji_jax import files, json_file
 from emoji_jax.errors import UserError
 
 
@@ -17,7 +17,7 @@ def write(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with disk.whole(path) as file:  # other parts write, too
+        with files.whole(path) as file:  # other parts write, too
             file.write_text(text)
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror}") from None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float16, Int
 
-from emoji_jax import disk, json_file
+from emoji_jax import files, json_file
 from emoji_jax.data.clips import TEXTS, text
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
@@ -49,7 +49,7 @@ class EncodedConfig:
         if path.is_file() and path.read_text() == text:
             return
         (directory / "dataset_info.json").unlink(missing_ok=True)
-        with disk.whole(path) as file:
+        with files.whole(path) as file:
             file.write_text(text)
 
     @staticmethod

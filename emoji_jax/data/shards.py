@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from emoji_jax import files
 from emoji_jax.data.parts import Part, writing
 from emoji_jax.errors import UserError
 
@@ -224,9 +225,7 @@ def _write_report(path: Path, parts: Sequence[Part], splits: Sequence[str]) -> C
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that has its name once it is whole."""
-    beside = path.with_name(f".{path.name}.unfinished")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
+        with files.whole(path) as unfinished, unfinished.open("wb") as file:
             yield file
-        beside.replace(path)

@@ -16,7 +16,7 @@ from emoji_jax.landmarks.antialiased import draw_antialiased
 from emoji_jax.landmarks.template import Landmarks
 
 PUPIL_RADIUS = 3 / 512
-"""Of the released drawing, whose pupils are squares of 6 pixels, in heights of the picture."""
+"""Half a pupil's side, in heights of the picture: of the released ones, 3 pixels of 512."""
 
 
 def draw(

@@ -1,6 +1,5 @@
 """`Landmarks`: what is known about one face in every frame of a picture or video, and its file."""
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from emoji_jax import pickled
+from emoji_jax import files, pickled
 from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import topology
@@ -84,16 +83,11 @@ class Landmarks:
         if path.suffix != ".npz":
             raise UserError(f"landmarks are saved as .npz, not as {path.name}")
         arrays = {name: getattr(self, name) for name, _, _ in ARRAYS}
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with beside.open("wb") as file:
+            with files.whole(path) as unfinished, unfinished.open("wb") as file:
                 np.savez_compressed(file, format=FORMAT, size=np.array(self.size), **arrays)
-            beside.replace(path)
         except OSError as error:
             raise UserError(f"cannot write landmarks to {path}: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, fps: float = 30.0) -> "Landmarks":

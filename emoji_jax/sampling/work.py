@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emoji_jax import json_file
+from emoji_jax import files, json_file
 from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 
@@ -63,15 +63,13 @@ class Work:
         """An fp32 array on disk, zero at first; what was written to it before `commit` is kept."""
         path = self.folder / f"{name}.f32"
         if not path.exists():
-            part = path.with_suffix(".part")
             try:
                 # Zeros are written: a hole in a file would fail later, where it can't be told.
-                with part.open("wb") as file:
+                with files.whole(path) as unfinished, unfinished.open("wb") as file:
                     for rows in chunks(shape[0]):
                         file.write(np.zeros((len(rows), *shape[1:]), np.float32).data)
             except OSError as error:
-                raise UserError(f"{part} can't be written: {error.strerror}") from None
-            part.replace(path)
+                raise UserError(f"{path} can't be written: {error.strerror}") from None
         elif path.stat().st_size != 4 * math.prod(shape):
             raise UserError(f"{path} is damaged; start anew without --resume")
         array = np.memmap(path, np.float32, "r+", shape=shape)
@@ -82,9 +80,8 @@ class Work:
         """Notes how much is done, once it is on disk."""
         for array in self._arrays:
             array.flush()
-        part = self._state.with_suffix(".part")
-        part.write_text(json.dumps({"identity": self._identity, "done": done}))
-        part.replace(self._state)
+        with files.whole(self._state) as file:
+            file.write_text(json.dumps({"identity": self._identity, "done": done}))
         self.done = done
 
     def remove(self) -> None:

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from emoji_jax import checkpoint, disk
+from emoji_jax import checkpoint, files
 from emoji_jax.data.pipeline import Source
 from emoji_jax.data.transforms import ExampleConfig, example
 from emoji_jax.errors import UserError
@@ -65,11 +65,11 @@ def make(kinds: Sequence[Kind], folder: Path, number: int) -> None:
             chosen = rng.integers(len(kind.source), size=_CHUNK)
             made = [example(kind.source[int(i)], rng, kind.cfg) for i in chosen]
             arrays: dict[str, Any] = {name: np.stack([x[name] for x in made]) for name in made[0]}
-            with disk.whole(folder / f"{kind.name}-{number}-{count}.npz") as path:
+            with files.whole(folder / f"{kind.name}-{number}-{count}.npz") as path:
                 with path.open("wb") as file:  # NumPy would put a suffix to a name
                     np.savez(file, **arrays)
     except Exception as error:  # whatever readers, decoders and disks may raise
-        with disk.whole(folder / _FAILED) as path:
+        with files.whole(folder / _FAILED) as path:
             path.write_text(str(error).strip() or type(error).__name__)
 
 

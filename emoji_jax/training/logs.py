@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from emoji_jax import disk
+from emoji_jax import files
 
 # Dense bf16 (fp32 accumulation) operations per second, from the makers' data sheets.
 _PEAK = {
@@ -71,7 +71,7 @@ class Log:
             return
         path = self._workdir / "samples" / f"{name}_{step:07}.png"
         path.parent.mkdir(exist_ok=True)
-        with disk.whole(path) as file:
+        with files.whole(path) as file:
             Image.fromarray(picture).save(file, "PNG")
         self._events.add_image(name, picture, step, dataformats="HWC")
 
@@ -92,7 +92,7 @@ def _cut(path: Path, step: int) -> None:
         return
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     kept = [line for line in lines if json.loads(line)["step"] <= step]
-    with disk.whole(path) as file:
+    with files.whole(path) as file:
         file.write_text("".join(kept))
 
 

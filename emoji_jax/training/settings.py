@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from emoji_jax import checkpoint, diffusion, disk, json_file
+from emoji_jax import checkpoint, diffusion, files, json_file
 from emoji_jax.config import build, choice, defaults
 from emoji_jax.data import sources
 from emoji_jax.data.pipeline import PipelineConfig, Source
@@ -85,7 +85,7 @@ def note(config: Config, cfg: EmojiConfig, workdir: Path) -> None:
     if jax.process_index():
         return
     told = {"options": config.to_dict(), "networks": dataclasses.asdict(cfg)}
-    with disk.whole(workdir / _NOTE) as file:
+    with files.whole(workdir / _NOTE) as file:
         file.write_text(json.dumps(told, indent=1) + "\n")
 
 

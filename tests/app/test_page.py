@@ -168,6 +168,37 @@ def test_the_preview_follows_the_fields_without_looking_again(page, video, monke
 
 
 @pytest.mark.parametrize(
+    ("ref", "driving", "given"),
+    [
+        ("text", "expression:wink", ()),
+        ("black", "expression:wink", ()),
+        ("portrait", "text", ()),
+        ("portrait", "expression:sneeze", ()),
+        ("portrait", "video", (("motion.start", "9"),)),
+        ("portrait", "video", (("motion.fps", "many"),)),
+        ("portrait", "video", (("motion.loop", "-1"),)),
+        ("portrait", "expression:wink", (("framing.face", "3"),)),
+        ("portrait", "expression:wink", (("framing.zoom", "0"),)),
+    ],
+)
+def test_the_page_refuses_in_the_words_of_the_command(page, video, tmp_path, ref, driving, given):
+    """`emoji_jax.sample` says what an animator and the readers of options raise."""
+    files = {"text": tmp_path / "text.png", "black": tmp_path / "black.png"}
+    files |= {"portrait": PORTRAIT, "video": video}
+    files["text"].write_text("neither a picture nor a video")
+    Image.new("RGB", (64, 64)).save(files["black"])
+    ref, driving = str(files[ref]), str(files.get(driving, driving))
+    with pytest.raises(UserError) as command:
+        page.animator(ref, driving, **configured(page.config, given))
+    with pytest.raises(Refused) as refusal:
+        portrait = page.portrait(ref)
+        page.see(portrait, given)
+        page.preview(portrait, follow(page, driving, *given), given)
+    # The page has its picture already.
+    assert str(refusal.value) == str(command.value).replace(str(files["black"]), "the portrait")
+
+
+@pytest.mark.parametrize(
     ("given", "place", "said"),
     [
         (("motion.start", "9"), "Time", "nothing of the motion lies between motion.start=9"),
@@ -350,20 +381,24 @@ def test_an_animated_picture_of_too_much_is_not_decompressed(page, tmp_path, mon
 class Choosing(events.Events):
     """Handlers of a page that finds a motion in everything but texts."""
 
-    meanwhile = ()
+    meanwhile, elsewhere = (), False
 
     def __init__(self, **page):
-        self.gr = SimpleNamespace(skip=lambda: "as it is")
-        names = ("motion", "motion_told", "preview", "notes")
+        self.gr = SimpleNamespace(skip=lambda: "as it is", update=lambda **what: what)
+        names = ("motion", "motion_told", "preview", "notes", "progress", "generate", "cancel")
         slots = {"motion": "slot"}
         self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
         self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
+        self._stops = {}
 
     def following(self, source, _, before=None):
         if source == "text":
             raise Refused("motion", "no video")
         yield from self.meanwhile
-        yield Motion(source, (), None, SimpleNamespace(), "")
+        if before is not None and not self.elsewhere:
+            yield before
+        else:
+            yield Motion(source, (), None, SimpleNamespace(), "")
 
     def choosing(self, source, by="file"):
         """What motions follow from a choice."""
@@ -445,7 +480,10 @@ def test_a_preview_does_not_put_an_older_motion_back(no_cells):
     on = Choosing(preview=lambda *_: ("data:", ()))
     on.choosing("old")
     (updates,) = on.preview("somebody", portrait, old)
-    assert updates["motion"].source == "old" and "data:" in updates["preview"]
+    assert "motion" not in updates and "data:" in updates["preview"]
+    on.elsewhere = True  # as where another face is meant
+    (updates,) = on.preview("somebody", portrait, old)
+    assert updates["motion"].source == "old" and updates["motion"] is not old
     on.choosing("newer")
     assert list(on.preview("somebody", portrait, old)) == [{"preview": "as it is"}]
     assert "data:" in last(on.preview("somebody", portrait, newer))["preview"]
@@ -466,6 +504,23 @@ def test_a_preview_that_has_to_look_again_says_so(no_cells):
     next(passed)
     on.choose("somebody", "wink", "gallery")
     assert list(passed) == [{"preview": "as it is"}]
+
+
+def test_a_result_may_have_to_look_again_and_can_be_cancelled_meanwhile(no_cells):
+    old = Motion("nod", (), None, None, "")
+    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    made = []
+    on = Choosing(make=lambda _, motion, *__: iter(made.append(motion) or ()))
+    on.elsewhere, meter = True, Meter({}, {})
+    meter.told("detecting", 3, 6)
+    on.meanwhile = [meter, meter]
+    told = list(on.generate("somebody", portrait, old))
+    assert all("3 of 6" in updates["progress"] for updates in told) and len(told) == 2
+    assert made[0] is not old and made[0].source == "nod"
+    work = on.generate("somebody", portrait, old)
+    next(work)
+    on.stop("somebody")
+    assert "Cancelled" in next(work)["progress"] and not list(work) and len(made) == 1
 
 
 @pytest.mark.parametrize(
@@ -505,6 +560,23 @@ def test_a_driver_that_was_deleted_meanwhile(page, video, tmp_path):
     assert refusal.value.place == "motion" and not any((page.folder / "made").iterdir())
 
 
+def test_a_folder_is_made_when_there_is_something_to_put_there(page, video):
+    """While frames are made it would be empty, and what is empty and old is swept away."""
+    seen = []
+    decode = page.animator.programs.decode
+
+    def decoding(*arguments):
+        seen.append(list((page.folder / "made").iterdir()))
+        return decode(*arguments)
+
+    page.animator.programs.decode = decoding
+    try:
+        made = make(page, follow(page, video), ("motion.frames", "2"))
+    finally:
+        del page.animator.programs.decode
+    assert seen[0] == [] and made.video.exists()
+
+
 def test_results_of_long_names(page, video, tmp_path):
     path = tmp_path / f"{'動' * 60}.mp4"
     shutil.copy(video, path)
@@ -512,25 +584,25 @@ def test_results_of_long_names(page, video, tmp_path):
     assert made.frames == 2 and len(made.beside.name.encode()) < 200
 
 
-def test_the_next_page_deletes_what_a_killed_one_left(tmp_path):
-    """Not what another one holds, or will in a moment; flags need a process of their own."""
+def test_what_a_killed_page_left_is_deleted_by_another(tmp_path):
+    """Not what one holds, or will in a moment; flags need a process of their own."""
     for name in ("killed", "held", "new"):
         (tmp_path / f"emoji_jax-page-{name}").mkdir()
         (tmp_path / f"emoji_jax-page-{name}" / "upload.png").touch()
         if name != "new":
             os.utime(tmp_path / f"emoji_jax-page-{name}", (0, 0))
-    (tmp_path / "emoji_jax-page-link").symlink_to(tmp_path / "emoji_jax-page-new")
     code = (
         "import pathlib, sys; from emoji_jax import app\n"
-        "with app._held(pathlib.Path(sys.argv[1])), app._folder() as own: print(own)"
+        "held = app._hold(pathlib.Path(sys.argv[1]))\n"
+        "with app._folder() as own: app._clear(); print(held is not None, own.exists())\n"
+        "print(own.exists())"
     )
-    held = tmp_path / "emoji_jax-page-held"
+    command = [sys.executable, "-c", code, tmp_path / "emoji_jax-page-held"]
     environment = os.environ | {"TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-c", code, held]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "True", "False"], done.stderr
     left = {path.name.removeprefix("emoji_jax-page-") for path in tmp_path.iterdir()}
-    assert left == {"held", "new", "link"} and not Path(done.stdout.strip()).exists()
+    assert left == {"held", "new"}
 
 
 def test_nothing_is_fetched_for_a_forged_upload(tmp_path):
