@@ -135,7 +135,9 @@ def run(code: str, folder: Path) -> str:
 def test_code_is_run():
     """No page has Python that nothing here executes."""
     coded = {name for name, page in DOCS.items() if blocks(page.read_text(), "python", "py")}
-    pages = {f"docs/{name}.md" for name in ("data", "extending", "own-videos", "tutorial")}
+    pages = {
+        f"docs/{name}.md" for name in ("data", "extending", "own-videos", "sampling", "tutorial")
+    }
     assert coded == {"README.md", *pages}
 
 
@@ -169,6 +171,13 @@ def test_readme(tmp_path):
     code = "\n".join(blocks(DOCS["README.md"].read_text(), "python"))
     run(code.replace('"release"', '"tiny"'), tmp_path)
     assert (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.usefixtures("landmark_model")
+def test_many_at_once(tmp_path):
+    (tmp_path / "emoji_jax").symlink_to(ROOT / "emoji_jax")
+    run("\n".join(blocks(DOCS["docs/sampling.md"].read_text(), "python")), tmp_path)
+    assert (tmp_path / "a.webp").exists() and (tmp_path / "b.webp").exists()
 
 
 def test_own_videos(tmp_path):
