@@ -132,6 +132,15 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
+def test_the_architecture_knows_every_module():
+    """Readers of data sets and the rig's parts by their folder, all others by name."""
+    tree = blocks(DOCS["docs/architecture.md"].read_text(), "")[0]
+    for path in (ROOT / "emoji_jax").rglob("*.py"):
+        folder = path.parent.name
+        name = folder if folder in ("datasets", "synthetic") else path.stem
+        assert "__" in name or re.search(rf"\b{name}\b", tree), path
+
+
 def test_code_is_run():
     """No page has Python that nothing here executes."""
     coded = {name for name, page in DOCS.items() if blocks(page.read_text(), "python", "py")}
