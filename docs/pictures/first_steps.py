@@ -59,7 +59,8 @@ def commands(readme: str) -> Iterator[str]:
             if not any(word in line for word in _ELSEWHERE):
                 given = "" if "--driving" in line else " --driving motion.mp4"
                 line = line.split("    #")[0].replace(" …", f" --ref portrait.png{given}")
-                yield re.sub(r"^python ", ".venv/bin/python ", line).strip()
+                for part in line.split(" && "):
+                    yield re.sub(r"^python ", ".venv/bin/python ", part).strip()
 
 
 def _prepare(clone: Path) -> None:
