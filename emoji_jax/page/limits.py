@@ -36,6 +36,10 @@ class Limits:
     side: int = 1280
     minutes: int = 60
 
+    @property
+    def _frames(self) -> int:
+        return int(self.seconds * _RATE)
+
     def check_bytes(self, path: Path) -> None:
         """Raises a UserError for a file that is too large."""
         size = path.stat().st_size / 1e6 if path.is_file() else 0
@@ -47,6 +51,10 @@ class Limits:
     def check_length(self, source: str, moving: MotionConfig) -> None:
         """Raises a UserError for a video that says it is too long; of others, see `bounded`."""
         path = Path(source)
+        if source.startswith("expression:") and (moving.frames or 0) > self._frames:
+            raise UserError(
+                f"motion.frames is {moving.frames}; this page makes up to {self._frames} frames"
+            )
         if not path.is_file() or path.suffix.lower() in LANDMARKS:
             return
         self._check_pictures(path)
@@ -68,7 +76,7 @@ class Limits:
                 count, area = getattr(image, "n_frames", 1), image.width * image.height
         except (UserError, UnidentifiedImageError):
             return  # of a video, or of what reading it will say
-        most = int(self.seconds * _RATE)
+        most = self._frames
         if count > most or count * area > most * self.side**2:
             raise UserError(
                 f"{path.name} has {count} frames of {image.width}x{image.height} pixels; this page "
@@ -77,7 +85,7 @@ class Limits:
 
     def bounded(self, progress: Progress) -> Progress:
         """The same progress, but it ends the work at frames that nobody announced."""
-        most = int(self.seconds * _RATE)
+        most = self._frames
 
         def bounded(what: str, done: int, total: int | None) -> None:
             if done > most:
@@ -97,12 +105,11 @@ class Limits:
         gap = timing.interval(part, 1 / moving.frame_rate)
         seconds = len(part) * gap * moving.loop / moving.speed
         frames = seconds * moving.fps if moving.fps else len(part) * moving.loop / moving.speed
-        most = self.seconds * _RATE
-        if seconds > self.seconds + gap or frames > most:
+        if seconds > self.seconds + gap or frames > self._frames:
             raise UserError(
                 f"with motion.speed={moving.speed:g} and motion.loop={moving.loop} the result has "
                 f"{seconds:.1f} s, {frames:.0f} frames; this page makes up to {self.seconds:g} s, "
-                f"{most:.0f} frames"
+                f"{self._frames} frames"
             )
 
     def sweep(self, folder: Path) -> None:

@@ -60,7 +60,8 @@ class Meter:
 
     def __str__(self) -> str:
         if not self._what:
-            return "Starting"
+            new = any(what not in self._pace for what in self._ahead)
+            return f"Starting{': the first time, the networks are compiled' * new}"
         of = f" of {self._total}" if self._total else ""
         text = f"{_WORDS.get(self._what, self._what)}: {self._done}{of}"
         if (left := self.left) is None:

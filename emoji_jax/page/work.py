@@ -173,14 +173,16 @@ class Page:
         refused, just the part that is asked for.
         """
         moving = self.options(cells)["moving"]
-        how = (moving.face, moving.max_gap, moving.frame_rate)
+        how, whole = (moving.face, moving.max_gap, moving.frame_rate), _WHOLE
+        if source.startswith("expression:"):  # which are made of so many frames, not cut to them
+            how, whole = (*how, moving.frames), {**_WHOLE, "frames": moving.frames}
         part = (moving.start, moving.end, moving.frames)
         same = before is not None and (before.source, before.how) == (source, how)
         if same and before is not None and before.part in (None if before.track else part, part):
             return before
         with self.told("motion"):
             self.limits.check_bytes(Path(source))
-            tries = [] if same else [dataclasses.replace(moving, **_WHOLE)]
+            tries = [] if same else [dataclasses.replace(moving, **whole)]
             if part != _NO_PART:
                 tries.append(moving)
             error = before.error if same and before is not None else ""

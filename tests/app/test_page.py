@@ -21,7 +21,7 @@ from emoji_jax import config as config_file
 from emoji_jax import options
 from emoji_jax.animator import Animator
 from emoji_jax.data.synthetic import EXPRESSIONS
-from emoji_jax.driver import MotionConfig, read
+from emoji_jax.driver import MotionConfig, expression, read
 from emoji_jax.errors import UserError
 from emoji_jax.landmarks import Detector
 from emoji_jax.page import events, guard, limits, pictures
@@ -214,6 +214,18 @@ def test_options_that_can_not_be_are_refused_where_they_are_set(page, video, giv
     with pytest.raises(Refused, match=said) as refusal:
         page.preview(page.portrait(str(PORTRAIT)), motion, (given,))
     assert refusal.value.place == place
+
+
+def test_a_built_in_motion_has_as_many_frames_as_are_asked_for(page):
+    """All of it, in so many, as from the command line; not its first ones."""
+    given = (("motion.frames", "6"),)
+    whole = follow(page, "expression:wink")
+    again = page.follow("expression:wink", given, whole, quiet)
+    assert len(whole.track.landmarks) == 50
+    made = page.driver(again, page.options(given)).landmarks
+    np.testing.assert_array_equal(made.points, expression("wink", 6).points)
+    many = page.follow("expression:wink", (("motion.frames", "900"),), whole, quiet)
+    assert many.error == "motion.frames is 900; this page makes up to 180 frames"
 
 
 def test_long_motions_are_refused_but_for_a_part_of_them(page, tmp_path):
