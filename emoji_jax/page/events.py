@@ -31,6 +31,7 @@ class Events:
     def __init__(self, gr: ModuleType, page: Page, parts: SimpleNamespace):
         self.gr, self.page, self.p = gr, page, parts
         self._stops: dict[str, threading.Event] = {}
+        self._waiting: set[str] = set()
         self._chosen: dict[str, Chosen] = {}
 
     def quiet(self, *places: str) -> Updates:
@@ -150,9 +151,10 @@ class Events:
             return f'<p class="slot">{html.escape(str(refusal))}</p>'
         return _picture(shown, "Your face's landmarks on the portrait") if shown else "No face seen"
 
-    def begin(self) -> Updates:
+    def begin(self, session: str) -> Updates:
         """Somebody wants a result, and may have to wait for others."""
         p = self.p
+        self._waiting.add(session)
         waiting = '<p role="status">Waiting for its turn …</p>'
         return self.quiet("making") | self._busy(True) | {p.progress: waiting}
 
@@ -162,6 +164,7 @@ class Events:
         """Their turn has come."""
         p, stop = self.p, threading.Event()
         self._stops[session] = stop
+        self._waiting.discard(session)
         try:
             if portrait is None or motion is None:
                 raise Refused("making", _nothing(portrait, motion))
@@ -225,6 +228,7 @@ class Events:
 
     def stop(self, session: str) -> None:
         """Whatever somebody has begun ends where it next says how far it is."""
+        self._waiting.discard(session)
         if session in self._stops:
             self._stops[session].set()
 
@@ -233,8 +237,13 @@ class Events:
         self.stop(session)
         self._chosen.pop(session, None)
 
-    def crowded(self) -> Updates:
-        """What somebody sees for whom there was no place in the queue."""
+    def failed(self, session: str) -> Updates:
+        """What somebody sees for whom there was no place in the queue; not who has cancelled."""
+        if session in self._stops:  # they have begun anew meanwhile
+            return {self.p.progress: self.gr.skip()}
+        if session not in self._waiting:
+            return self._busy(False)
+        self._waiting.discard(session)
         told = "Too many are waiting: try again in a while. Nothing was made."
         return self._busy(False) | {self.p.progress: ""} | self.refused(Refused("making", told))
 

@@ -105,7 +105,13 @@ def _connect_making(
         stop(request)
         return on.cancelled()
 
-    begun = p.generate.click(on.begin, None, [*buttons, *told], queue=False, **_HIDDEN)
+    def begin(request: gr.Request) -> Updates:
+        return on.begin(str(request.session_hash))
+
+    def failed(request: gr.Request) -> Updates:
+        return on.failed(str(request.session_hash))
+
+    begun = p.generate.click(begin, None, [*buttons, *told], queue=False, **_HIDDEN)
     making = begun.then(
         generate,
         [p.portrait, p.motion, *fields],
@@ -114,7 +120,7 @@ def _connect_making(
         concurrency_id="making",
         **_HIDDEN,
     )
-    making.failure(on.crowded, None, [*buttons, *told], queue=False, **_HIDDEN)
+    making.failure(failed, None, [*buttons, *told], queue=False, **_HIDDEN)
     small = {"inputs": [p.made, p.side], "outputs": [*p.downloads.values(), *told], **_HIDDEN}
     small |= {"concurrency_limit": 1, "concurrency_id": "smaller"}
     making.then(on.smaller, **small)

@@ -213,6 +213,9 @@ def test_cancel(tab, server):
     tab.click("#cancel")
     wait_for(tab, "#progress", "Cancelled")
     playwright.expect(tab.locator("#generate")).to_be_enabled()
+    tab.wait_for_timeout(2000)  # in which nothing else is said of it
+    assert "Cancelled" in tab.locator("#progress").inner_text()
+    assert not tab.locator("[role=alert]").count()
     for _ in range(300):  # it ends where it next says how far it is
         if set((server.folder / "made").iterdir()) == before:
             break
