@@ -401,7 +401,7 @@ class Choosing(events.Events):
         slots = {"motion": "slot"}
         self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
         self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
-        self._stops = {}
+        self._stops, self._waiting = {}, set()
 
     def following(self, source, _, before=None):
         if source == "text":
@@ -533,6 +533,16 @@ def test_a_result_may_have_to_look_again_and_can_be_cancelled_meanwhile(no_cells
     next(work)
     on.stop("somebody")
     assert "Cancelled" in next(work)["progress"] and not list(work) and len(made) == 1
+
+
+def test_only_who_waits_is_told_that_there_is_no_place(no_cells):
+    on = Choosing()
+    on.p.slots["making"] = "making"
+    on.begin("somebody")
+    assert "Too many are waiting" in on.failed("somebody")["making"]
+    on.begin("somebody")
+    on.stop("somebody")  # whose cancelled work counts as failed, too
+    assert set(on.failed("somebody")) == {"generate", "cancel"}
 
 
 @pytest.mark.parametrize(
