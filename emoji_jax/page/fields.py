@@ -65,7 +65,7 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
     "Time": (
         Field("motion.start", "Start", "second of the motion to begin at"),
         Field("motion.end", "End", "second to stop at; empty: its end"),
-        Field("motion.frames", "Frames", "at most; empty: all"),
+        Field("motion.frames", "Frames", "at most, of a built-in motion exactly; empty: all"),
         Field("motion.fps", "Frames per second", "empty: the motion's own"),
         Field("motion.speed", "Speed", "2 is twice as fast", (0.25, 4.0, 0.05)),
         Field("motion.loop", "Repeat", "times in all", (1, 10, 1)),
