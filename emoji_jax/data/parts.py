@@ -136,6 +136,7 @@ def locked(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"another run is writing to {out}; wait for it to end") from None
-        for left in out.glob("parts/*/.*.part.*"):
-            left.unlink(missing_ok=True)
+        for names in ("parts/*/.*.part.*", "parts/.done.*", ".report.jsonl.*"):
+            for left in out.glob(names):
+                left.unlink(missing_ok=True)
         yield
