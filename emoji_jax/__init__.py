@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # for editors and type checkers; `_WHERE` says the same to Python
     from emoji_jax.animator import Animator
     from emoji_jax.driver import MotionConfig
+    from emoji_jax.errors import UserError
     from emoji_jax.framing import FramingConfig
     from emoji_jax.images import read_image
     from emoji_jax.landmarks import Controls, Landmarks
@@ -21,6 +22,7 @@ __all__ = [
     "Landmarks",
     "MotionConfig",
     "SamplerConfig",
+    "UserError",
     "__version__",
     "read_image",
     "read_video",
@@ -35,6 +37,7 @@ _WHERE = {
     "Landmarks": "landmarks",
     "MotionConfig": "driver",
     "SamplerConfig": "sampling",
+    "UserError": "errors",
     "read_image": "images",
     "read_video": "video",
     "write_video": "video_writer",

@@ -21,6 +21,7 @@ from emoji_jax.landmarks import Landmarks
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Programs, together
 from emoji_jax.sampling import SamplerConfig, Work
+from emoji_jax.sampling.work import beside
 from emoji_jax.video_writer import check_path, write_video
 
 Item = TypeVar("Item")
@@ -213,7 +214,7 @@ class Animation:
         if self.latents is not None:
             self._write(path, self.latents, grid=grid, credentials=credentials)
             return
-        work = Work(path.with_name(f".{path.name}.work"), self.identity, resume=resume)
+        work = Work(beside(path), self.identity, resume=resume)
         try:
             self._write(path, denoise(self.actors, work), grid=grid, credentials=credentials)
         except BaseException:

@@ -1,22 +1,24 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import NoneType
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
+from PIL import Image
 
 from emoji_jax import checkpoint, compiled
 from emoji_jax.animation import Actor, Animation, Recipe, batches, denoised
 from emoji_jax.drawn import Drawn
-from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
-from emoji_jax.errors import UserError
+from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, Track, check_motion, read
+from emoji_jax.errors import UserError, check_kind
 from emoji_jax.framing import FramingConfig, View, around, whole
-from emoji_jax.images import Picture, read_image
+from emoji_jax.images import Picture, read_image, to_rgb
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
@@ -27,8 +29,8 @@ from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig, check
 from emoji_jax.sampling.work import identity
 
-Portrait = str | Path | Picture
-"""A file of a picture, or the picture itself."""
+Portrait = str | Path | Picture | Image.Image
+"""A file of a picture, or the picture itself: an array or Pillow's."""
 
 
 class Animator:
@@ -96,7 +98,8 @@ class Animator:
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
         if size:
             factor = cfg.vae.factor
-            fits = [isinstance(s, int) and s >= factor and s % factor == 0 for s in size]
+            sides = size if isinstance(size, tuple | list) else ()
+            fits = [isinstance(s, int) and s >= factor and s % factor == 0 for s in sides]
             if fits != [True, True]:
                 raise UserError(f"size is {size}; expected height and width, multiples of {factor}")
             cfg = dataclasses.replace(cfg, size=tuple(size))
@@ -108,7 +111,7 @@ class Animator:
     def __call__(
         self,
         portrait: Portrait,
-        motion: Motion | Sequence[Motion],
+        motion: Motion | Iterable[Motion],
         *,
         sampler: SamplerConfig = SamplerConfig(),
         moving: MotionConfig = MotionConfig(),
@@ -122,7 +125,8 @@ class Animator:
         Args:
           portrait: a picture of a face, any size.
           motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-            template (`.npz`, `.npy`), `expression:NAME`, landmarks, or what `driver.read` made.
+            template (`.npz`, `.npy`), `expression:NAME`, a video's frames (uint8 [F, H, W, 3],
+            `moving.frame_rate` a second), landmarks, or what `driver.read` made.
             Of several, each moves another face, from the left; the first says when frames are
             shown, and has the sound.
           sampler: how to sample.
@@ -136,6 +140,7 @@ class Animator:
         Raises:
           UserError: unreadable input, no face in the portrait, or none for too long in the motion.
         """
+        _check_kinds(sampler, moving, framing, ref_landmarks, seed)
         check(sampler, self.config)
         check_motion(moving)
         if not 0 <= seed < 2**32:
@@ -143,12 +148,13 @@ class Animator:
         picture, name = _picture(portrait)
         if moving.compat:  # which sees all of the picture, and nothing but its own frames
             framing = dataclasses.replace(framing, mode="letterbox", paste=False)
-        motions = [motion] if isinstance(motion, Motion) else list(motion)
+        motions = _motions(motion)
         seen, notes = self._see(picture, name, framing, ref_landmarks)
         if len(motions) not in (1, len(seen)):
             raise UserError(
-                f"there are {len(motions)} motions for {len(seen)} faces; expected one for all, or "
-                "one for each, with framing.face=all"
+                f"there are {len(motions)} motions for {len(seen)} "
+                f"face{'s' * (len(seen) != 1)}; expected one for all, or one for each, with "
+                "framing.face=all"
             )
         drivers = [read(one, moving, lambda: self.detector, progress) for one in motions]
         first, *others = drivers
@@ -175,8 +181,8 @@ class Animator:
 
     def batch(
         self,
-        portraits: Sequence[Portrait],
-        motions: Motion | Sequence[Motion],
+        portraits: Iterable[Portrait],
+        motions: Motion | Iterable[Motion],
         *,
         sampler: SamplerConfig = SamplerConfig(),
         moving: MotionConfig = MotionConfig(),
@@ -204,20 +210,25 @@ class Animator:
             motions neither as one nor as portraits; as in a call, when that portrait's turn has
             come, after all those before it.
         """
-        if isinstance(portraits, str | Path) or (
+        if isinstance(portraits, str | Path | Image.Image) or (
             isinstance(portraits, np.ndarray) and portraits.ndim != 4
         ):
             raise UserError("portraits is a single picture; expected a list of them")
-        if isinstance(motions, Motion):
-            one = read(motions, moving, lambda: self.detector, progress)
-            motions = [one] * len(portraits)
-        if len(motions) != len(portraits):
+        _check_kinds(sampler, moving, framing, None, seed)
+        if not isinstance(portraits, Iterable):
+            raise UserError(f"portraits is {_what(portraits)}; expected a list of pictures")
+        portraits = list(portraits)
+        each = _motions(motions)
+        if not _several(motions):
+            check_motion(moving)
+            each = [read(each[0], moving, lambda: self.detector, progress)] * len(portraits)
+        if len(each) != len(portraits):
             raise UserError(
-                f"there are {len(motions)} motions for {len(portraits)} portraits; expected one "
-                "for all, or one for each"
+                f"the motions are {len(each)}, the portraits {len(portraits)}; expected one motion "
+                "for all, or a list with one for each"
             )
         how = {"sampler": sampler, "moving": moving, "framing": framing}
-        pairs = zip(portraits, motions, strict=True)
+        pairs = zip(portraits, each, strict=True)
         prepared = (self(*pair, **how, seed=seed, progress=progress) for pair in pairs)
         groups = batches(prepared, lambda one: one)
         return (made for together in groups for made in denoised(together))
@@ -237,14 +248,14 @@ class Animator:
         if not faces:
             raise UserError(
                 f"no face was found in {name}; expected a portrait that shows eyes, nose and "
-                "mouth, or landmarks set by hand (--ref_landmarks)"
+                "mouth, or landmarks set by hand (ref_landmarks)"
             )
         centres = np.stack([face.pixels[0].mean(0) for face in faces])
         notes = []
         if framing.face == "all":
             chosen = np.argsort(centres[:, 0], kind="stable").tolist()
         else:
-            chosen = [choose(centres, framing.face)]
+            chosen = [choose(centres, framing.face, "framing.face", name)]
             if len(faces) > 1:
                 which = {"largest": "the largest", "leftmost": "the leftmost"}
                 told = which.get(str(framing.face), f"number {framing.face} from the left")
@@ -341,8 +352,56 @@ def _in_time(driver: Driver, times: Float[np.ndarray, " F"]) -> Driver:
 
 def _picture(portrait: Portrait) -> tuple[Picture, str]:
     """The portrait and what to call it."""
-    if not isinstance(portrait, np.ndarray):
+    if isinstance(portrait, str | Path):
         return read_image(portrait), str(portrait)
-    if portrait.dtype != np.uint8 or portrait.ndim != 3 or portrait.shape[2] != 3:
-        raise UserError(f"the portrait is {portrait.dtype} {portrait.shape}; expected uint8 H W 3")
+    if isinstance(portrait, Image.Image):
+        return to_rgb(portrait), "the portrait"
+    if not _pictures(portrait, 3):
+        raise UserError(f"the portrait is {_what(portrait)}; expected a file or uint8 [H, W, 3]")
     return portrait, "the portrait"
+
+
+def _several(motion: Motion | Iterable[Motion]) -> bool:
+    """Whether it is a list of motions, or the like, and not a motion."""
+    return isinstance(motion, Iterable) and not isinstance(motion, str | np.ndarray)
+
+
+def _motions(motion: Motion | Iterable[Motion]) -> list[Motion]:
+    """One motion or several.
+
+    Raises:
+      UserError: something else is among them.
+    """
+    motions: list = list(motion) if _several(motion) else [motion]  # type: ignore[arg-type]
+    for one in motions:
+        known = isinstance(one, str | Path | Landmarks | Track | Driver)
+        if not (known or _pictures(one, 4)):
+            raise UserError(
+                f"the motion is {_what(one)}; expected a file, expression:NAME, landmarks, or a "
+                "video's frames as uint8 [F, H, W, 3]"
+            )
+    return motions
+
+
+def _pictures(value: object, dimensions: int) -> bool:
+    """Whether it is 8-bit RGB; `isinstance` would compare its sides with those of others, too."""
+    array = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == dimensions
+    return array and value.shape[-1] == 3 and value.size > 0
+
+
+def _what(value: object) -> str:
+    """What something is, for messages."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {list(value.shape)}"
+    return f"of type {type(value).__name__}"
+
+
+def _check_kinds(
+    sampler: object, moving: object, framing: object, face: object, seed: object
+) -> None:
+    """Raises a UserError for arguments of other types; dictionaries, for example."""
+    check_kind("sampler", sampler, SamplerConfig)
+    check_kind("moving", moving, MotionConfig)
+    check_kind("framing", framing, FramingConfig)
+    check_kind("ref_landmarks", face, Landmarks, NoneType)
+    check_kind("the seed", seed, int)

@@ -69,10 +69,10 @@ def _parse(argv: list[str], known: flags.FlagValues = flags.FLAGS) -> list[str]:
             raise
         sys.exit(0)  # absl takes having shown help for a failure
     except Exception as error:  # a configuration file is a program, which may fail in any way
-        told = _explain(error)
+        told = _explain(error).rstrip(". ")
         if len(told) > 600:  # with a value that is a novel
             told = f"{told[:400]} … {told[-200:]}"
-        raise UserError(f"{told}; see --helpshort") from None
+        raise UserError(f"{told}{'' if told.endswith('?') else ';'} see --helpshort") from None
     if len(rest) > 1:
         told = repr(rest[1][:200])
         raise UserError(f"unexpected argument {told}; options begin with --, see --helpshort")
@@ -84,12 +84,13 @@ def _explain(error: Exception) -> str:
     if "Traceback" in text:  # ml_collections puts that of a configuration file into its message
         return f"the configuration file fails: {text.splitlines()[-1]}"
     if isinstance(error, flags.Error):
-        return text
+        missing = re.match(r"flag (--\w+)=None: Flag .* must have a value", text)
+        return f"{missing[1]} is missing" if missing else text.replace(" ?", "?")
     if isinstance(error, OSError):
         return f"--config names a file that can't be read: {error.__cause__ or error}"
     if isinstance(error, AttributeError | KeyError):
         told = re.sub(r"\\n|[^\w .?]", " ", text).replace("Did you mean", ". Did you mean")
-        return "no such option: " + re.sub(r"\s+(?=[.?])", "", told)
+        return "no such option: " + re.sub(r"\s+(?=[.?])|\s+instead of\s+\S+\s*(?=\?)", "", told)
     return f"the configuration file fails: {type(error).__name__}: {text}"
 
 

@@ -49,7 +49,7 @@ def build(kind: type, name: str, options: Any) -> Any:
     Raises:
       UserError: an option that there is not, or a value that is none of its choices.
     """
-    errors.check_choices(f"config.{name}", kind, dict(options))
+    errors.check_fields(name, kind, dict(options))
     try:
         return kind(**options)
     except TypeError as error:

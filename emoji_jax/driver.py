@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, UInt8
 
-from emoji_jax.errors import UserError, check_choices
+from emoji_jax.errors import UserError, check_fields
 from emoji_jax.images import Picture
 from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
 from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.landmarks.detect import Choice
 from emoji_jax.remarks import ranges, warnings
-from emoji_jax.video import open_video
+from emoji_jax.video import Frames, Video, open_video
 
 LANDMARKS = (".npz", ".npy")
 """Suffixes of files that hold landmarks already."""
@@ -120,7 +120,10 @@ class Driver:
     moments: Float64[np.ndarray, " F"]
 
 
-Motion = str | Path | Landmarks | Track | Driver
+Pictures = UInt8[np.ndarray, "F H W 3"]
+"""A video's frames, RGB, `MotionConfig.frame_rate` of them a second."""
+
+Motion = str | Path | Pictures | Landmarks | Track | Driver
 
 
 def read(
@@ -130,8 +133,8 @@ def read(
 
     Args:
       motion: a video, an animated image, a folder of frames, a single picture (one pose), a
-        template (`.npz`, `.npy`), `expression:NAME`, landmarks, what `follow` found in the whole of
-        one, which takes milliseconds, or what was read before.
+        template (`.npz`, `.npy`), `expression:NAME`, a video's frames, landmarks, what `follow`
+        found in the whole of one, which takes milliseconds, or what was read before.
       moving: how.
       detector: gives a detector of faces, if one is needed.
       progress: told ("detecting", done, total or None).
@@ -162,47 +165,60 @@ def read(
 
 
 def follow(
-    motion: str | Path | Landmarks,
+    motion: str | Path | Pictures | Landmarks,
     moving: MotionConfig,
     detector: Callable[[], Detector],
     progress: Progress,
 ) -> Track:
     """Follows the face through the part of a motion that is used; arguments as `read`."""
-    name = "the motion" if isinstance(motion, Landmarks) else str(motion)
+    name = str(motion) if isinstance(motion, str | Path) else "the motion"
     if isinstance(motion, str | Path) and Path(motion).suffix.lower() in LANDMARKS:
         motion = Landmarks.load(motion, fps=moving.frame_rate)
-    elif not isinstance(motion, Landmarks) and str(motion).startswith("expression:"):
+    elif isinstance(motion, str | Path) and str(motion).startswith("expression:"):
         motion = expression(str(motion).partition(":")[2], moving.frames)
     if isinstance(motion, Landmarks):
         return Track(_part(motion, moving), name)
-    video = open_video(motion, frame_rate=moving.frame_rate)
+    video = pictures(motion, moving.frame_rate)
     if video.length and moving.start and moving.start >= video.length / video.frame_rate:
         raise _nothing(moving)
     used = _between(video, moving.start, moving.end)
     if moving.frames:
         used = itertools.islice(used, moving.frames)
-    total = min(video.length or math.inf, moving.frames or math.inf)
+    total = _count(video, moving)
     landmarks, filled, crowded = detector().detect_video(
         used,
         max_gap=moving.max_gap,
         choice=moving.face,
-        name=str(motion),
-        progress=lambda done: progress(
-            "detecting", done, None if math.isinf(total) else int(total)
-        ),
+        name=name,
+        progress=lambda done: progress("detecting", done, total and max(done, total)),
     )
     notes = []
     if len(crowded):
         notes.append(
-            f"{motion}: several faces in {len(crowded)} frames ({ranges(crowded)}); the one "
+            f"{name}: several faces in {len(crowded)} frames ({ranges(crowded)}); the one "
             f"that is {_named(moving.face)} where it starts is followed"
         )
     if len(filled):
         notes.append(
-            f"{motion}: no face in {len(filled)} of {len(landmarks)} frames, filled in from their "
+            f"{name}: no face in {len(filled)} of {len(landmarks)} frames, filled in from their "
             f"neighbours ({ranges(filled)})"
         )
     return Track(landmarks, name, video.audio, tuple(notes))
+
+
+def pictures(motion: str | Path | Pictures, frame_rate: float = 30.0) -> Video:
+    """Opens a motion that is shown in pictures.
+
+    Raises:
+      UserError: it can't be, or is the bare name of a built-in motion.
+    """
+    if isinstance(motion, np.ndarray):
+        return Frames(motion, frame_rate)
+    from emoji_jax.data.synthetic import EXPRESSIONS
+
+    if str(motion) in EXPRESSIONS and not Path(motion).exists():
+        raise UserError(f"{motion} does not exist; the built-in motion is expression:{motion}")
+    return open_video(motion, frame_rate=frame_rate)
 
 
 def _part(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
@@ -210,10 +226,19 @@ def _part(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
 
 
 def _nothing(moving: MotionConfig) -> UserError:
-    return UserError(
-        f"nothing of the motion lies between motion.start={moving.start} and "
-        f"motion.end={moving.end}, seconds"
-    )
+    part = f"after motion.start={moving.start}"
+    if moving.end is not None:
+        part = f"between motion.start={moving.start} and motion.end={moving.end}"
+    return UserError(f"nothing of the motion lies {part}, seconds")
+
+
+def _count(video: Video, moving: MotionConfig) -> int | None:
+    """How many frames of a video are used, about, if it says how many it has."""
+    if not video.length:
+        return moving.frames or None
+    rate = float(video.frame_rate)
+    end = min(video.length, math.inf if moving.end is None else math.ceil(moving.end * rate - 1e-6))
+    return min(end - math.ceil(moving.start * rate - 1e-6), moving.frames or end)
 
 
 def _between(
@@ -242,7 +267,7 @@ def _neutral(landmarks: Landmarks, moving: MotionConfig) -> Landmarks:
         return landmarks[int(landmarks.blendshapes.sum(axis=1, dtype=np.float64).argmin())]
     if not 0 <= choice < len(landmarks):
         raise UserError(
-            f"the neutral frame is {choice}; the driver has frames 0 to {len(landmarks) - 1}"
+            f"motion.neutral is {choice}; the driver has frames 0 to {len(landmarks) - 1}"
         )
     return landmarks[choice]
 
@@ -290,7 +315,7 @@ def average_face() -> Landmarks:
 
 def check_motion(moving: MotionConfig) -> None:
     """Raises a UserError for settings that can't work."""
-    check_choices("motion", MotionConfig, vars(moving))
+    check_fields("motion", MotionConfig, vars(moving))
     if moving.max_gap < 0:
         raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
     if not 0.01 <= moving.frame_rate <= 1000:
@@ -310,6 +335,7 @@ def check_motion(moving: MotionConfig) -> None:
         )
     if not 0 <= moving.smooth < math.inf:
         raise UserError(f"motion.smooth is {moving.smooth}; expected Hz, or 0 for none")
+    check_fields("controls", Controls, vars(moving.controls))
     strengths = dataclasses.asdict(moving.controls)
     wild = {name: value for name, value in strengths.items() if not abs(value) <= 10}
     if wild:

@@ -1,10 +1,11 @@
 """The one exception that the command lines turn into a message, and checks that raise it."""
 
+import dataclasses
 import re
 import reprlib
 from collections.abc import Mapping
-from numbers import Integral
-from types import UnionType
+from numbers import Integral, Real
+from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
@@ -27,8 +28,17 @@ def choice(name: str, value: Any, choices: tuple[Any, ...], expected: str = "") 
     return value
 
 
-def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
-    """Raises a UserError where a field's type names its choices, and its value is none of them.
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "True or False",
+    NoneType: "None",
+}
+
+
+def check_fields(section: str, kind: type, values: Mapping[str, Any]) -> None:
+    """Raises a UserError where a value is of another type than its field, or none of its choices.
 
     Args:
       section: before the names of fields, in messages.
@@ -37,18 +47,34 @@ def check_choices(section: str, kind: type, values: Mapping[str, Any]) -> None:
       values: by name of field: an object's `vars`, or what one is about to be made of.
     """
     for name, hint in get_type_hints(kind).items():
+        if name not in values:
+            continue
         kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         words = tuple(w for one in kinds if get_origin(one) is Literal for w in get_args(one))
-        if not words or name not in values:
-            continue
         value, numbers = values[name], int in kinds
-        number = isinstance(value, Integral) and not isinstance(value, bool)
-        if numbers and number and int(value) >= 0:
-            continue
-        if type(None) in kinds:
-            words, value = ("", *words), "" if value is None else value
-        expected = f"{', '.join(words)} or a number from 0" if numbers else ""
-        choice(f"{section}.{name}", value, words, expected)
+        if not words:
+            check_kind(f"{section}.{name}", value, *kinds)
+        elif not (numbers and _fits(value, int) and int(value) >= 0):
+            if NoneType in kinds:
+                words, value = ("", *words), "" if value is None else value
+            expected = f"{', '.join(words)} or a number from 0" if numbers else ""
+            choice(f"{section}.{name}", value, words, expected)
+
+
+def check_kind(name: str, value: Any, *kinds: Any) -> None:
+    """Raises a UserError for a value that is of none of these types; others than here all pass."""
+    if not any(_fits(value, kind) for kind in kinds):
+        expected = " or ".join(_EXPECTED.get(kind) or f"a {kind.__name__}" for kind in kinds)
+        raise UserError(f"{name} is {reprlib.repr(value)}; expected {expected}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float or kind is int:
+        return isinstance(value, Real if kind is float else Integral) and not isinstance(
+            value, bool
+        )
+    known = kind in _EXPECTED or dataclasses.is_dataclass(kind)
+    return not known or isinstance(value, kind)
 
 
 def memory_wanted(error: BaseException) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from PIL import Image
 
-from emoji_jax.errors import UserError, check_choices
+from emoji_jax.errors import UserError, check_fields
 from emoji_jax.images import Picture, cut_out, letterbox
 from emoji_jax.landmarks import Landmarks, solve
 from emoji_jax.landmarks.detect import Choice
@@ -38,7 +38,7 @@ class FramingConfig:
     seam: float = 0.12
 
     def __post_init__(self) -> None:
-        check_choices("framing", FramingConfig, vars(self))
+        check_fields("framing", FramingConfig, vars(self))
         if not 0.05 <= self.face_height <= 0.9 or not 0 <= self.seam <= 0.5:
             raise UserError(
                 f"framing.face_height is {self.face_height} and framing.seam {self.seam}; expected "

@@ -19,11 +19,10 @@ from tqdm import tqdm
 from emoji_jax import by_hand, command, compiled
 from emoji_jax import config as config_file
 from emoji_jax.data.synthetic import EXPRESSIONS
-from emoji_jax.driver import LANDMARKS, MotionConfig, expression
+from emoji_jax.driver import LANDMARKS, MotionConfig, expression, pictures
 from emoji_jax.errors import UserError
 from emoji_jax.images import read_image
 from emoji_jax.landmarks import Landmarks
-from emoji_jax.video import open_video
 from emoji_jax.video_writer import CONTAINERS, check_path
 
 if TYPE_CHECKING:  # which imports jax
@@ -120,6 +119,7 @@ def main() -> None:
         config.sampler.long_video = _LONG_VIDEO.value or config.sampler.long_video
     from emoji_jax import options
     from emoji_jax.animator import Animator
+    from emoji_jax.sampling.work import beside
 
     loading, animating = options.of_loading(config), options.of_animating(config)
     look_at(_REF.value, _DRIVING.value)
@@ -145,7 +145,8 @@ def main() -> None:
             how = {"grid": _GRID.value, "resume": _RESUME.value}
             animation.save(out, credentials=_CREDENTIALS.value, **how)
         except KeyboardInterrupt:
-            print("note: the same command with --resume goes on from here", file=sys.stderr)
+            if beside(Path(out)).exists():
+                print("note: the same command with --resume goes on from here", file=sys.stderr)
             raise
     print(f"{out}: {len(animation)} frame{'s' * (len(animation) != 1)}")
 
@@ -176,7 +177,7 @@ def look_at(portrait: str, drivers: Sequence[str]) -> None:
         elif driver.startswith("expression:"):
             expression(driver.partition(":")[2], frames=1)
         else:
-            open_video(driver)
+            pictures(driver)
 
 
 if __name__ == "__main__":

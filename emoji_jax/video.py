@@ -76,6 +76,19 @@ class Video(abc.ABC):
     def _read(self) -> Iterator[tuple[Picture, float]]: ...
 
 
+class Frames(Video):
+    """A video's pictures, uint8 [F, H, W, 3], so many a second."""
+
+    def __init__(self, pictures: UInt8[np.ndarray, "F H W 3"], frame_rate: float | Fraction):
+        rate = Fraction(frame_rate).limit_denominator(1001)
+        super().__init__(Path("the motion"), rate, len(pictures), None)
+        self._pictures = pictures
+
+    def _read(self) -> Iterator[tuple[Picture, float]]:
+        for i, picture in enumerate(self._pictures):
+            yield picture, float(i / self.frame_rate)
+
+
 class _Folder(Video):
     def __init__(self, path: Path, frame_rate: Fraction):
         known = Image.registered_extensions()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import emoji_jax
 from emoji_jax import animator
@@ -28,7 +29,9 @@ def test_the_examples_in_the_docstrings(landmark_model, tmp_path, monkeypatch):
 
 def test_a_batch_has_a_motion_for_all_or_one_for_each(landmark_model):
     animator = emoji_jax.Animator.load()
-    with pytest.raises(UserError, match="2 motions for 3 portraits; expected one for all"):
+    with pytest.raises(
+        UserError, match="motions are 2, the portraits 3; expected one motion for all"
+    ):
         animator.batch(["a.png"] * 3, ["expression:wink"] * 2)
     with pytest.raises(UserError, match="a single picture; expected a list"):
         animator.batch("a.png", "expression:wink")
@@ -97,3 +100,75 @@ def test_a_script_ends_in_silence(landmark_model):
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Exception ignored" not in told.stderr
+
+
+# In a process of its own: here, a checker of types would be first.
+_WRONG = """
+import numpy as np
+from emoji_jax import Animator, Controls, FramingConfig, MotionConfig, SamplerConfig, UserError
+animator, wink = Animator.load(), "expression:wink"
+grey = np.zeros((4, 64, 64, 3), np.float32)
+def batch(*arguments):
+    return list(animator.batch(*arguments))
+for call, arguments, options in (
+    (animator, (None, wink), {}),
+    (animator, (PORTRAIT, 5), {}),
+    (animator, (PORTRAIT, grey), {}),
+    (animator, (PORTRAIT, wink), {"sampler": {"steps": 3}}),
+    (animator, (PORTRAIT, wink), {"ref_landmarks": "face.npz"}),
+    (animator, (PORTRAIT, wink), {"seed": True}),
+    (animator, (PORTRAIT, wink), {"moving": MotionConfig(frames="8")}),
+    (animator, (PORTRAIT, wink), {"moving": MotionConfig(controls=Controls(mouth="wide"))}),
+    (animator, (PORTRAIT, wink), {"sampler": SamplerConfig(steps=2.5)}),
+    (FramingConfig, (), {"paste": "no"}),
+    (batch, (None, wink), {}),
+    (batch, ((x for x in "ab"), (x for x in [wink])), {}),
+    (Animator.load, (), {"size": 256}),
+    (Animator.load, (), {"dtype": "float7"}),
+    (Animator.load, (), {"attention": "flash"}),
+):
+    try:
+        call(*arguments, **options)
+        print("taken", options)
+    except UserError as error:
+        print(error)
+"""
+_SAID = """\
+the portrait is of type NoneType; expected a file or uint8 [H, W, 3]
+the motion is of type int; expected a file, expression:NAME, landmarks, or FRAMES
+the motion is float32 [4, 64, 64, 3]; expected a file, expression:NAME, landmarks, or FRAMES
+sampler is {'steps': 3}; expected a SamplerConfig
+ref_landmarks is 'face.npz'; expected a Landmarks or None
+the seed is True; expected a whole number
+motion.frames is '8'; expected a whole number or None
+controls.mouth is 'wide'; expected a number
+sampler.steps is 2.5; expected a whole number
+framing.paste is 'no'; expected True or False
+portraits is of type NoneType; expected a list of pictures
+the motions are 1, the portraits 2; expected one motion for all, or a list with one for each
+size is 256; expected height and width, multiples of 8
+dtype is 'float7'; expected float32, bfloat16 or float16
+attention is 'flash'; expected one of 'auto', 'xla', 'chunked', 'merged', 'cudnn', 'splash'
+"""
+
+
+def test_arguments_of_other_types_are_told_in_one_line(landmark_model):
+    code = f"PORTRAIT = {str(PORTRAIT)!r}\n{_WRONG}"
+    frames = "a video's frames as uint8 [F, H, W, 3]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == (_SAID.replace("FRAMES", frames), 0), done.stderr
+
+
+def test_pillows_pictures_and_a_videos_frames(landmark_model):
+    """The same as of files."""
+    animate = emoji_jax.Animator.load()
+    picture = emoji_jax.read_image(PORTRAIT)
+    frames = np.stack([np.roll(picture, 3 * i, axis=1) for i in range(4)])
+    moving = emoji_jax.MotionConfig(frame_rate=8.0, end=0.375)
+    with Image.open(PORTRAIT) as portrait:
+        made = animate(portrait, frames, moving=moving)
+    np.testing.assert_array_equal(made.picture, picture)
+    np.testing.assert_allclose(made.times, [0, 0.125, 0.25])
+    np.testing.assert_array_equal(
+        made.motion.points[1], animate.detector.detect(frames[1]).points[0]
+    )

@@ -11,7 +11,7 @@ from PIL import Image
 from emoji_jax import driver
 from emoji_jax.data import synthetic
 from emoji_jax.driver import MotionConfig, check_motion
-from emoji_jax.errors import UserError, check_choices
+from emoji_jax.errors import UserError, check_fields
 from emoji_jax.landmarks import Controls, Landmarks, align
 from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.metrics.landmarks import signals
@@ -73,7 +73,7 @@ def test_rest_is_the_calmest_frame_the_one_asked_for_or_the_average(laugh):
     np.testing.assert_array_equal(read(laugh, neutral=7).neutral.vertices, laugh.vertices[[7]])
     average = read(laugh, neutral="average").neutral
     assert abs(signals(average)["mouth_opening"][0]) < 0.02
-    with pytest.raises(UserError, match="the neutral frame is 51; the driver has frames 0 to 50"):
+    with pytest.raises(UserError, match=r"motion\.neutral is 51; the driver has frames 0 to 50"):
         read(laugh, neutral=51)
 
 
@@ -117,7 +117,7 @@ def test_remarks(laugh):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"start": 3.0}, "nothing of the motion lies between"),
+        ({"start": 3.0}, "nothing of the motion lies after motion.start=3"),
         ({"start": 2.0, "end": 1.0}, "the end after the start"),
         ({"start": -1.0}, "motion.start"),
         ({"speed": 0.0}, "motion.speed"),
@@ -151,6 +151,20 @@ def crossing(tmp_path) -> Path:
 
 
 @pytest.mark.usefixtures("landmark_model")
+@pytest.mark.parametrize(
+    ("options", "total"),
+    [({}, 12), ({"end": 0.2}, 5), ({"start": 0.1, "end": 0.4}, 7), ({"frames": 3}, 3)],
+)
+def test_progress_tells_how_much_of_a_part_there_is(crossing, options, total):
+    from emoji_jax.landmarks import Detector
+
+    told = []
+    moving = MotionConfig(frame_rate=25.0, **options)
+    driver.read(crossing, moving, Detector, lambda *one: told.append(one))
+    assert told == [("detecting", i + 1, total) for i in range(total)]
+
+
+@pytest.mark.usefixtures("landmark_model")
 def test_two_people_crossing(crossing):
     """Each is followed by the side on which it starts, or by its size there."""
     large = read(crossing).landmarks.points[..., 0].mean(1)
@@ -159,7 +173,7 @@ def test_two_people_crossing(crossing):
     np.testing.assert_array_equal(left, large)
     assert large[0] < 0.3 and np.abs(small - small[0]).max() < 0.15
     assert any("several faces" in note for note in read(crossing).notes)
-    with pytest.raises(UserError, match="no face number 5; found 2"):
+    with pytest.raises(UserError, match=r"motion\.face is 5; .* shows faces 0 to 1"):
         read(crossing, face=5)
 
 
@@ -233,4 +247,4 @@ def test_choices_are_checked_from_python(wrong, said):
 
 
 def test_numbers_of_numpy_are_numbers():
-    check_choices("motion", MotionConfig, {"neutral": np.int64(1), "compat": ""})
+    check_fields("motion", MotionConfig, {"neutral": np.int64(1), "compat": ""})

@@ -400,7 +400,7 @@ def test_no_face(refused, tmp_path):
     Image.new("RGB", (64, 64), "grey").save(tmp_path / "wall.png")
     assert "no face was found in" in refused(f"--ref={tmp_path / 'wall.png'}")
     said = refused(f"--driving={tmp_path / 'wall.png'}")
-    assert "no face found in any of the 1 frames" in said
+    assert said.endswith(": no face found")
 
 
 def test_sound_without_pictures(refused, media, tmp_path):
@@ -430,11 +430,11 @@ def test_sound_without_pictures(refused, media, tmp_path):
         ("--config.sampler.decode_batch=0", "decode_batch 1 or more"),
         ("--config.dtype=int8", "config.dtype is 'int8'; expected one of 'float32'"),
         ("--config.attention=flash", "config.attention is 'flash'; expected one of 'auto'"),
-        ("--config.motion.compat=maybe", "config.motion.compat is 'maybe'"),
-        ("--config.motion.head_pose=left", "config.motion.head_pose is 'left'"),
-        ("--config.motion.neutral=first", "config.motion.neutral is 'first'"),
-        ("--config.motion.neutral=5", "the neutral frame is 5; the driver has frames 0 to 4"),
-        ("--config.motion.neutral=-1", "config.motion.neutral is '-1'"),
+        ("--config.motion.compat=maybe", "motion.compat is 'maybe'"),
+        ("--config.motion.head_pose=left", "motion.head_pose is 'left'"),
+        ("--config.motion.neutral=first", "motion.neutral is 'first'"),
+        ("--config.motion.neutral=5", "motion.neutral is 5; the driver has frames 0 to 4"),
+        ("--config.motion.neutral=-1", "motion.neutral is '-1'"),
         ("--config.motion.max_gap=-1", "motion.max_gap is -1; expected 0 or more"),
         ("--config.motion.frame_rate=0", "motion.frame_rate is 0.0; expected 0.01 to 1000"),
         ("--config.motion.frames=-2", "motion.frames is -2; expected 1 or more"),

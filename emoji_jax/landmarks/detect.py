@@ -166,7 +166,7 @@ class Detector:
                 centres, widths = pixels.mean(axis=1), np.ptp(pixels[..., 0], axis=1)
                 # Two faces of about the same size would otherwise take turns.
                 if last is None:
-                    last = centres[choose(centres, choice)]
+                    last = centres[choose(centres, choice, "motion.face", name)]
                 ways = np.linalg.norm(centres - last, axis=1)
                 nearest = int(ways.argmin())
                 if len(faces) > 1:
@@ -227,8 +227,14 @@ def _landmarks(
     return Landmarks(points, vertices, pose, scores, size, np.asarray(times, np.float64))
 
 
-def choose(centres: Float[np.ndarray, "N 2"], choice: Choice) -> int:
+def choose(centres: Float[np.ndarray, "N 2"], choice: Choice, option: str, name: str) -> int:
     """The index of one of several faces, which are sorted by size.
+
+    Args:
+      centres: of the faces.
+      choice: which.
+      option: whose choice it is, and
+      name: what shows the faces, for messages.
 
     Raises:
       UserError: there are not so many.
@@ -237,7 +243,8 @@ def choose(centres: Float[np.ndarray, "N 2"], choice: Choice) -> int:
         return 0
     number = 0 if choice == "leftmost" else choice
     if not 0 <= number < len(centres):
-        raise UserError(f"there is no face number {number}; found {len(centres)}, from 0")
+        known = "1 face, number 0" if len(centres) == 1 else f"faces 0 to {len(centres) - 1}"
+        raise UserError(f"{option} is {number}; {name} shows {known}")
     return int(np.argsort(centres[:, 0], kind="stable")[number])
 
 
@@ -255,6 +262,8 @@ def _interpolate(known: np.ndarray, values: np.ndarray, frames: np.ndarray) -> n
 def _check_gaps(known: list[int], times: np.ndarray, max_gap: int, name: str) -> None:
     """Raises a UserError if more than `max_gap` frames in a row are not among `known`."""
     if not known:
+        if len(times) == 1:
+            raise UserError(f"{name}: no face found")
         raise UserError(
             f"{name}: no face found in any of the {len(times)} frames "
             f"({times[0]:.2f} s to {times[-1]:.2f} s)"

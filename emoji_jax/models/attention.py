@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, choice
 from emoji_jax.models import splash
 from emoji_jax.models.convolution import AS_WRITTEN
 
@@ -29,7 +29,11 @@ _SHORT, _TOGETHER = 16, 128
 
 def check(impl: Implementation, dtype: DTypeLike) -> None:
     """Raises a UserError for a kernel that this machine has not, or not in this dtype."""
-    backend, dtype = jax.default_backend(), jnp.dtype(dtype)
+    choice("attention", impl, get_args(Implementation))
+    try:
+        backend, dtype = jax.default_backend(), jnp.dtype(dtype)
+    except TypeError:
+        raise UserError(f"dtype is {dtype!r}; expected float32, bfloat16 or float16") from None
     if impl == "cudnn" and (backend != "gpu" or dtype == jnp.float32):
         raise UserError("attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype")
     if impl == "splash" and (backend != "tpu" or dtype == jnp.float16):

@@ -32,6 +32,7 @@ class Events:
         self.gr, self.page, self.p = gr, page, parts
         self._stops: dict[str, threading.Event] = {}
         self._waiting: set[str] = set()
+        self._looking: set[str] = set()
         self._chosen: dict[str, Chosen] = {}
 
     def quiet(self, *places: str) -> Updates:
@@ -57,7 +58,8 @@ class Events:
             return self.quiet("portrait") | nothing | self.refused(refusal)
         words = "An example; drop your own" if path is None else Path(path).name
         picture = _picture(shown, f"The portrait with its landmarks: {words}", words, notes)
-        return self.quiet("portrait") | {p.portrait: portrait, p.portrait_shown: picture}
+        shown = {p.portrait: portrait, p.portrait_shown: picture}
+        return self.quiet("portrait", "making") | shown
 
     def choose(self, session: str, source: str | None, by: str) -> str | None:
         """A motion was chosen, or its file taken away; browsers tell of some files twice."""
@@ -77,7 +79,7 @@ class Events:
         if not chosen.begun and chosen.source == source:
             chosen.begun = True
             try:
-                for updates in self._follow(chosen.source, *values):
+                for updates in self._follow(session, chosen.source, *values):
                     if self._chosen.get(session) is not chosen:
                         break
                     yield updates
@@ -85,12 +87,15 @@ class Events:
                 chosen.done = True
         yield {self.p.motion: self.gr.skip()}  # to yield nothing would empty everything
 
-    def _follow(self, source: str | None, *values: Any) -> Iterator[Updates]:
+    def _follow(self, session: str, source: str | None, *values: Any) -> Iterator[Updates]:
         p = self.p
         if source is None:
-            yield self.quiet("motion") | {p.motion: None, p.motion_told: ""}
+            nothing = {p.motion: None, p.motion_told: "", p.gallery: ""}
+            yield self.quiet("motion") | nothing | self._found(session)
             return
-        yield {p.motion: None, p.motion_told: f"Reading {_name(source)} …"}
+        reading = {p.motion_told: f"Reading {_name(source)} …", p.gallery: _expression(source)}
+        yield {p.motion: None} | reading | self._looks(session)
+        told = {p.motion_told: _told(source, used=False)}
         try:
             for moment in self.page.following(source, cells(values)):
                 if isinstance(moment, Meter):
@@ -100,9 +105,23 @@ class Events:
                     if moment.track is None:
                         raise Refused("motion", moment.error)
         except Refused as refusal:
-            yield self.quiet("motion") | {p.motion_told: ""} | self.refused(refusal)
+            yield self.quiet("motion") | told | self._found(session) | self.refused(refusal)
         else:
-            yield self.quiet("motion") | {p.motion_told: _told(source)}
+            told = {p.motion_told: _told(source)}
+            yield self.quiet("motion", "making") | told | self._found(session)
+
+    def _looks(self, session: str) -> Updates:
+        """Nothing is made of what is not found yet."""
+        self._looking.add(session)
+        return {self.p.generate: self.gr.update(interactive=False)}
+
+    def _found(self, session: str) -> Updates:
+        """What can be made may be made again."""
+        if session not in self._looking:
+            return {}
+        self._looking.discard(session)
+        busy = session in self._waiting or session in self._stops
+        return {self.p.generate: self.gr.update(interactive=not busy)}
 
     def preview(
         self, session: str, portrait: Portrait | None, motion: Motion | None, *values: Any
@@ -112,8 +131,8 @@ class Events:
         if portrait is None or motion is None:
             yield {p.preview: _nothing(portrait, motion), p.notes: ""}
             return
-        again, found = motion, Updates()
-        looking = Updates()  # what undoes what is told meanwhile
+        again = motion
+        found = {p.motion_told: _told(motion.source, used=motion.track is not None)}
         try:
             for moment in self.page.following(motion.source, cells(values), motion):
                 if self._passed(session, motion):
@@ -122,19 +141,21 @@ class Events:
                 if isinstance(moment, Motion):
                     again = moment
                 else:
-                    looking = {p.motion_told: _told(motion.source)}
-                    yield {p.motion_told: _bar(moment)}
-            found = {} if again is motion else {p.motion: again}
+                    yield {p.motion_told: _bar(moment)} | self._looks(session)
+            found = {p.motion_told: _told(again.source, used=again.track is not None)}
+            found |= {} if again is motion else {p.motion: again}
             shown, notes = self.page.preview(portrait, again, cells(values))
         except Refused as refusal:
-            updates = found | {p.notes: ""} | self.refused(refusal)
+            # What still moves is of the fields as they were, but never of another motion.
+            nothing = {p.preview: ""} if again.track is None else {}
+            updates = found | nothing | {p.notes: ""} | self.refused(refusal)
         else:
             picture = _picture(shown, "The motion's landmarks, moving on the portrait")
             updates = found | {p.preview: picture, p.notes: _list(notes)}
         if self._passed(session, motion):
             yield {p.preview: self.gr.skip()}
         else:
-            yield self.quiet("motion") | looking | updates
+            yield self.quiet("motion") | self._found(session) | updates
 
     def _passed(self, session: str, motion: Motion) -> bool:
         """Whether another motion was chosen, whose own preview follows."""
@@ -236,6 +257,7 @@ class Events:
         """Somebody has closed the page."""
         self.stop(session)
         self._chosen.pop(session, None)
+        self._looking.discard(session)
 
     def failed(self, session: str) -> Updates:
         """What somebody sees for whom there was no place in the queue; not who has cancelled."""
@@ -263,11 +285,17 @@ def _picture(address: str, words: str, caption: str = "", notes: tuple[str, ...]
 
 
 def _name(source: str) -> str:
-    return html.escape(Path(source).name.replace("expression:", "").replace("_", " "))
+    return html.escape(_expression(source).replace("_", " ") or Path(source).name)
 
 
-def _told(source: str) -> str:
-    return f"Motion: <b>{_name(source)}</b>"
+def _expression(source: str) -> str:
+    """The name of a motion of the gallery; empty for others."""
+    return source.removeprefix("expression:") if source.startswith("expression:") else ""
+
+
+def _told(source: str, *, used: bool = True) -> str:
+    name = f"<b>{_name(source)}</b>"
+    return f"Motion: {name}" if used else f"{name} can't be used as it is"
 
 
 def _list(notes: tuple[str, ...]) -> str:

@@ -94,7 +94,7 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
         Field(
             "framing.mode",
             "Framing",
-            choices=(("crop around the face", "crop"), ("whole picture", "letterbox")),
+            choices=(("around the face", "crop"), ("whole picture", "letterbox")),
         ),
         Field("framing.paste", "Back into the whole picture", tick=True),
         Field("framing.seam", "Seam", "as part of the crop's sides", (0.0, 0.5, 0.02)),
@@ -105,13 +105,13 @@ SECTIONS: dict[str, tuple[Field, ...]] = {
         Field(
             "sampler.name",
             "Sampler",
-            choices=(("the checkpoint's own", ""), *((name, name) for name in SAMPLERS)),
+            choices=(("checkpoint's own", ""), *((name, name) for name in SAMPLERS)),
         ),
         Field(
             "sampler.long_video",
             "Long videos",
             choices=(
-                ("the checkpoint's own", ""),
+                ("checkpoint's own", ""),
                 ("progressive", "progressive"),
                 ("overlap", "overlap"),
             ),

@@ -13,15 +13,20 @@ from emoji_jax.page.work import Page
 _STYLE = Path(__file__).parent / "style.css"
 FIRST = "laugh"
 """The built-in expression that the page begins with."""
-# Of the gallery: which button was pressed, by mouse or keyboard.
+# Of the gallery, whose value is the name of the motion that is used, if it is one of its own: a
+# click, or a key, chooses; whatever else is chosen, its buttons show it.
 _PICK = """
+const show = name => {
+  for (const one of element.querySelectorAll("button[data-name]"))
+    one.setAttribute("aria-pressed", one.dataset.name === name);
+};
 element.addEventListener("click", event => {
   const pressed = event.target.closest("button[data-name]");
   if (!pressed) return;
-  for (const one of element.querySelectorAll("button[data-name]"))
-    one.setAttribute("aria-pressed", one === pressed);
+  show(pressed.dataset.name);
   trigger("click", {name: pressed.dataset.name});
 });
+watch("value", () => show(props.value));
 """
 
 
@@ -111,7 +116,9 @@ def _motion(gr: ModuleType, p: SimpleNamespace) -> None:
         gr.HTML("<h2>2. Motion</h2>")
         with gr.Tabs():
             with gr.Tab("Built-in"):
-                p.gallery = gr.HTML(_gallery(), js_on_load=_PICK, elem_id="expressions")
+                p.gallery = gr.HTML(
+                    FIRST, html_template=_gallery(), js_on_load=_PICK, elem_id="expressions"
+                )
             with gr.Tab("File"):
                 p.motion_file = gr.File(
                     label="Video, GIF, WebP, picture, or landmarks (.npz, .npy)",
@@ -144,7 +151,7 @@ def _motion(gr: ModuleType, p: SimpleNamespace) -> None:
 def _gallery() -> str:
     """A button with a moving picture for each built-in expression."""
     buttons = (
-        f'<button type="button" data-name="{name}" aria-pressed="{str(name == FIRST).lower()}">'
+        f'<button type="button" data-name="{name}" aria-pressed="${{value === \'{name}\'}}">'
         f'<img src="{address}" alt=""><span>{name.replace("_", " ")}</span></button>'
         for name, address in pictures.tiles()
     )
@@ -164,7 +171,7 @@ def _adjust(gr: ModuleType, p: SimpleNamespace, page: Page) -> None:
         for title, fields in SECTIONS.items():
             with gr.Accordion(title, open=False) as p.sections[title]:
                 _slot(gr, p, title)
-                with gr.Row():
+                with gr.Row(elem_classes="fields"):
                     for field in fields:
                         p.fields[field.name] = _field(gr, field, page)
         p.reset = gr.Button("Reset all", size="sm")

@@ -28,7 +28,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     preview = {
         "fn": previewing,
         "inputs": [p.portrait, p.motion, *fields],
-        "outputs": [p.motion, p.motion_told, p.preview, p.notes, *told],
+        "outputs": [p.motion, p.motion_told, p.preview, p.notes, p.generate, *told],
         "concurrency_id": "preview",
         "trigger_mode": "always_last",
         **swift,
@@ -47,7 +47,7 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     follow = {
         "fn": following,
         "inputs": [p.source, *fields],
-        "outputs": [p.motion, p.motion_told, *told],
+        "outputs": [p.motion, p.motion_told, p.gallery, p.generate, *told],
         "trigger_mode": "multiple",  # one that is chosen while another is read is not lost
         **swift,
     }

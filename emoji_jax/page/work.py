@@ -20,7 +20,16 @@ from emoji_jax import by_hand
 from emoji_jax.animation import Animation
 from emoji_jax.animator import Animator
 from emoji_jax.credentials import Credentials
-from emoji_jax.driver import Driver, MotionConfig, Progress, Track, expression, follow, read
+from emoji_jax.driver import (
+    LANDMARKS,
+    Driver,
+    MotionConfig,
+    Progress,
+    Track,
+    expression,
+    follow,
+    read,
+)
 from emoji_jax.errors import UserError, memory_wanted
 from emoji_jax.images import Picture, read_image
 from emoji_jax.landmarks import Landmarks
@@ -68,6 +77,7 @@ class Motion:
       part: start, end and frames, where the whole was refused and only this was followed.
       track: what was found; None where it was refused.
       error: why the whole, or the part, was.
+      earlier: what was found of the same source for other fields, the newest first.
     """
 
     source: str
@@ -75,6 +85,7 @@ class Motion:
     part: tuple[Any, ...] | None
     track: Track | None
     error: str = ""
+    earlier: "tuple[Motion, ...]" = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,30 +183,38 @@ class Page:
         All of it, so that `motion.start` and the like cost nothing later; but where all of it is
         refused, just the part that is asked for.
         """
-        moving = self.options(cells)["moving"]
-        how, whole = (moving.face, moving.max_gap, moving.frame_rate), _WHOLE
+        moving: MotionConfig = self.options(cells)["moving"]
+        how, whole = (moving.face, moving.max_gap), _WHOLE
         if source.startswith("expression:"):  # which are made of so many frames, not cut to them
             how, whole = (*how, moving.frames), {**_WHOLE, "frames": moving.frames}
+        elif Path(source).suffix.lower() in LANDMARKS:  # all other files state theirs
+            how = (*how, moving.frame_rate)
         part = (moving.start, moving.end, moving.frames)
-        same = before is not None and (before.source, before.how) == (source, how)
-        if same and before is not None and before.part in (None if before.track else part, part):
-            return before
+        past = [before, *before.earlier] if before and before.source == source else []
+        alike = [one for one in past if one.how == how]
+        for one in alike:
+            if one.part in (None if one.track else part, part):
+                return one if one is before else _newest(one, past)
         with self.told("motion"):
             self.limits.check_bytes(Path(source))
-            tries = [] if same else [dataclasses.replace(moving, **whole)]
+            # Where there are some, but of other parts, the whole was refused.
+            tries = [] if alike else [dataclasses.replace(moving, **whole)]
             if part != _NO_PART:
                 tries.append(moving)
-            error = before.error if same and before is not None else ""
+            error = alike[0].error if alike else ""
+            new = Motion(source, how, part, None, error)
             for one in tries:
                 try:
                     self.limits.check_length(source, one)
                     track = follow(
                         source, one, lambda: self.animator.detector, self.limits.bounded(progress)
                     )
-                    return Motion(source, how, part if one is moving else None, track, error)
+                    new = Motion(source, how, part if one is moving else None, track, error)
+                    break
                 except UserError as refusal:
                     error = self._public(str(refusal))
-            return Motion(source, how, part, None, error)
+                    new = Motion(source, how, part, None, error)
+            return _newest(new, past)
 
     def following(
         self, source: str, cells: Cells, before: Motion | None = None
@@ -334,8 +353,16 @@ class Page:
 
 
 _NO_PART = (0.0, None, None)
+# Finds of one motion that are kept for who goes back to a field's earlier value.
+_EARLIER = 3
 # Of the options of a motion, what is done without looking at it again.
 _WHOLE: dict[str, Any] = {"start": 0.0, "end": None, "frames": None}
+
+
+def _newest(motion: Motion, past: list[Motion]) -> Motion:
+    """A motion that remembers the others."""
+    others = [dataclasses.replace(one, earlier=()) for one in past if one is not motion]
+    return dataclasses.replace(motion, earlier=tuple(others[:_EARLIER]))
 
 
 def _shortened(name: str) -> str:

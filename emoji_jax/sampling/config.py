@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from emoji_jax import diffusion
-from emoji_jax.errors import UserError, check_choices
+from emoji_jax.errors import UserError, check_fields
 from emoji_jax.models.emoji import EmojiConfig
 from emoji_jax.plan import CACHES
 
@@ -74,7 +74,7 @@ def _check_distilled(sampler: SamplerConfig, cfg: EmojiConfig) -> None:
 
 def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     """Raises a UserError for settings that can't work, at all or with some networks."""
-    check_choices("sampler", SamplerConfig, vars(sampler))
+    check_fields("sampler", SamplerConfig, vars(sampler))
     if cfg and sampler.long_video == "progressive" and not cfg.masked:
         raise UserError(
             "this checkpoint does not take known frames, which sampler.long_video=progressive "
@@ -97,7 +97,8 @@ def check(sampler: SamplerConfig, cfg: EmojiConfig | None = None) -> None:
     if sampler.guidance_scale is not None and not math.isfinite(sampler.guidance_scale):
         raise UserError(f"sampler.guidance_scale is {sampler.guidance_scale}; expected a number")
     interval = sampler.guidance_interval
-    numbers = len(interval) == 2 and all(isinstance(x, int | float) for x in interval)
+    pair = isinstance(interval, tuple | list) and len(interval) == 2
+    numbers = pair and all(isinstance(x, int | float) for x in interval)
     if not numbers or not 0 <= interval[0] <= interval[1] <= 1:
         raise UserError(
             f"sampler.guidance_interval is {interval}; expected two numbers from 0 to 1, in order"

@@ -15,6 +15,11 @@ from emoji_jax.disk import chunks
 from emoji_jax.errors import UserError
 
 
+def beside(path: Path) -> Path:
+    """The folder in which the work on a file lies."""
+    return path.with_name(f".{path.name}.work")
+
+
 class Work:
     """Arrays on disk, and how much of the work on them is done.
 

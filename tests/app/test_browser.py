@@ -233,14 +233,22 @@ def test_bad_files_are_refused_next_to_their_field_and_the_page_stays_usable(tab
     playwright.expect(refusal(tab, "making")).to_contain_text("Choose a portrait first")
     give(tab, "#portrait-file", PORTRAIT)
     wait_for(tab, "#portrait-shown", "astronaut.jpg")
-    playwright.expect(refusal(tab, "portrait")).to_have_count(0)
+    for place in ("portrait", "making"):
+        playwright.expect(refusal(tab, place)).to_have_count(0)
     tab.get_by_role("tab", name="File").click()
     give(tab, "#motion-file", media / "text.mp4")
     playwright.expect(refusal(tab, "motion")).to_contain_text("text.mp4 can't be read as a video")
-    assert "Motion:" not in tab.inner_text("#motion-told")  # none is left over
+    wait_for(tab, "#motion-told", "text.mp4 can't be used as it is")
+    playwright.expect(tab.locator("#preview img")).to_have_count(0)  # none is left over
     give(tab, "#motion-file", media / "nod.mp4")
     wait_for(tab, "#motion-told", "Motion: nod.mp4")
     playwright.expect(refusal(tab, "motion")).to_have_count(0)
+    pressed = tab.locator("#expressions [aria-pressed=true]")
+    playwright.expect(pressed).to_have_count(0)  # of the gallery, none is used
+    tab.get_by_role("tab", name="Built-in").click()
+    tab.click("[data-name=wink]")
+    wait_for(tab, "#motion-told", "Motion: wink")
+    playwright.expect(pressed).to_have_text("wink")
     assert [refusal(tab, place).count() for place in ("portrait", "motion")] == [0, 0]
     assert tab.locator("#generate").is_enabled()
 
@@ -260,7 +268,7 @@ def test_large_files_are_refused(tab, server, media):
 def test_options_are_refused_in_their_section_and_move_the_preview(tab):
     before = tab.get_attribute("#preview img", "src")
     fill(tab, "Time", "motion.start", "9")
-    told = "nothing of the motion lies between motion.start=9"
+    told = "nothing of the motion lies after motion.start=9"
     playwright.expect(refusal(tab, "time")).to_contain_text(told)
     fill(tab, "Time", "motion.start", "0.5")
     playwright.expect(refusal(tab, "time")).to_have_count(0)

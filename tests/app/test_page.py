@@ -114,7 +114,7 @@ def test_fields_are_heard(config):
     ("message", "section"),
     [
         ("motion.speed is 0; expected 0.01 to 100", "Time"),
-        ("config.motion.head_pose is 'x'; expected one of", "Driver"),
+        ("motion.head_pose is 'x'; expected one of", "Driver"),
         ("controls.mouth is 11; expected -10 to 10", "Strength"),
         ("framing.face_height is 3 and framing.seam 0", "Portrait"),
         ("the seed is -1; expected 0 to 4294967295", "Quality"),
@@ -167,6 +167,24 @@ def test_the_preview_follows_the_fields_without_looking_again(page, video, monke
         assert changed != plain
 
 
+def test_who_goes_back_to_a_fields_earlier_value_does_not_wait_again(page, video, monkeypatch):
+    motion = follow(page, video)
+    looks = []
+    detect = page.animator.detector.detect_video
+    monkeypatch.setattr(
+        page.animator.detector, "detect_video", lambda *a, **k: looks.append(k) or detect(*a, **k)
+    )
+    changed = []
+    for value in ("0", "15", "3", "0", "15"):
+        motion = page.follow(motion.source, (("motion.max_gap", value),), motion, quiet)
+        changed.append(motion)
+    assert [k["max_gap"] for k in looks] == [0, 3]
+    assert changed[3].track is changed[0].track and changed[4].track is changed[1].track
+    # A video states its own rate.
+    given = (("motion.max_gap", "15"), ("motion.frame_rate", "7"))
+    assert page.follow(motion.source, given, motion, quiet) is motion
+
+
 @pytest.mark.parametrize(
     ("ref", "driving", "given"),
     [
@@ -195,18 +213,25 @@ def test_the_page_refuses_in_the_words_of_the_command(page, video, tmp_path, ref
         page.see(portrait, given)
         page.preview(portrait, follow(page, driving, *given), given)
     # The page has its picture already.
-    assert str(refusal.value) == str(command.value).replace(str(files["black"]), "the portrait")
+    told = str(command.value)
+    for path in (files["black"], PORTRAIT):
+        told = told.replace(str(path), "the portrait")
+    assert str(refusal.value) == told
 
 
 @pytest.mark.parametrize(
     ("given", "place", "said"),
     [
-        (("motion.start", "9"), "Time", "nothing of the motion lies between motion.start=9"),
-        (("motion.neutral", "99"), "motion", "the neutral frame is 99; the driver has frames"),
+        (("motion.start", "9"), "Time", "nothing of the motion lies after motion.start=9"),
+        (("motion.neutral", "99"), "Driver", "motion.neutral is 99; the driver has frames 0 to 5"),
         (("motion.fps", "many"), "Time", "motion.fps is 'many'; expected a number"),
-        (("motion.neutral", "calm"), "Driver", "config.motion.neutral is 'calm'; expected auto"),
+        (("motion.neutral", "calm"), "Driver", "motion.neutral is 'calm'; expected auto"),
         (("motion.loop", "9"), "Time", "motion.loop=9 the result has 5.4 s, 54 frames"),
-        (("framing.face", "3"), "portrait", "there is no face number 3; found 1, from 0"),
+        (
+            ("framing.face", "3"),
+            "Portrait",
+            "framing.face is 3; the portrait shows 1 face, number 0",
+        ),
     ],
 )
 def test_options_that_can_not_be_are_refused_where_they_are_set(page, video, given, place, said):
@@ -397,11 +422,12 @@ class Choosing(events.Events):
 
     def __init__(self, **page):
         self.gr = SimpleNamespace(skip=lambda: "as it is", update=lambda **what: what)
-        names = ("motion", "motion_told", "preview", "notes", "progress", "generate", "cancel")
-        slots = {"motion": "slot"}
+        names = ("motion", "motion_told", "gallery", "preview", "notes")
+        names += ("progress", "generate", "cancel")
+        slots = {"motion": "slot", "making": "making"}
         self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
         self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
-        self._stops, self._waiting = {}, set()
+        self._stops, self._waiting, self._looking = {}, set(), set()
 
     def following(self, source, _, before=None):
         if source == "text":
@@ -428,8 +454,8 @@ def no_cells(monkeypatch):
     monkeypatch.setattr(Motion, "__init__", _set)
 
 
-def _set(self, source, how, part, track, error):
-    vars(self).update(source=source, how=how, part=part, track=track, error=error)
+def _set(self, source, how, part, track, error=""):
+    vars(self).update(source=source, how=how, part=part, track=track, error=error, earlier=())
 
 
 def test_the_motion_that_was_chosen_last_counts(no_cells):
@@ -474,6 +500,31 @@ def test_what_was_no_motion_is_refused_and_may_be_tried_again(no_cells):
         on.choose("somebody", "text", "file")
         told = list(on.follow("somebody", "text"))
         assert "no video" in told[-2]["slot"] and told[0]["motion"] is None
+        assert "text</b> can't be used" in told[-2]["motion_told"]
+        assert [one["generate"]["interactive"] for one in told[:2]] == [False, True]
+
+
+def test_a_refused_motion_does_not_leave_anothers_preview(no_cells):
+    def preview(_, motion, __):
+        raise Refused("motion", "too long")
+
+    on = Choosing(preview=preview)
+    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    (updates,) = on.preview("somebody", portrait, Motion("long", (), None, None, "too long"))
+    assert updates["preview"] == "" and "too long" in updates["slot"]
+    # One that is only refused for a field's value still shows how it was before.
+    (updates,) = on.preview("somebody", portrait, Motion("nod", (), None, SimpleNamespace()))
+    assert "preview" not in updates and "too long" in updates["slot"]
+
+
+def test_the_gallery_shows_which_of_its_motions_is_used(no_cells):
+    on = Choosing()
+    pressed = []
+    for source in ("expression:wink", "nod.mp4", "expression:laugh", None):
+        on.choose("somebody", source, "file")
+        pressed.append(next(on.follow("somebody", source))["gallery"])
+        on._chosen.clear()
+    assert pressed == ["wink", "", "laugh", ""]
 
 
 def test_a_motion_goes_with_the_file_that_it_was_given_as(no_cells):
@@ -502,7 +553,7 @@ def test_a_preview_does_not_put_an_older_motion_back(no_cells):
 
 
 def test_a_preview_that_has_to_look_again_says_so(no_cells):
-    old = Motion("nod", (), None, None, "")
+    old = Motion("nod", (), None, SimpleNamespace(), "")
     portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
     on = Choosing(preview=lambda *_: ("data:", ()))
     on.choosing("nod")
@@ -512,6 +563,8 @@ def test_a_preview_that_has_to_look_again_says_so(no_cells):
     first, end = on.preview("somebody", portrait, old)
     assert "Looking for the face in each frame: 3 of 6" in first["motion_told"]
     assert end["motion_told"] == "Motion: <b>nod</b>" and "data:" in end["preview"]
+    # Until it is found, nothing can be made of it.
+    assert [one["generate"]["interactive"] for one in (first, end)] == [False, True]
     passed = on.preview("somebody", portrait, old)
     next(passed)
     on.choose("somebody", "wink", "gallery")
@@ -537,7 +590,6 @@ def test_a_result_may_have_to_look_again_and_can_be_cancelled_meanwhile(no_cells
 
 def test_only_who_waits_is_told_that_there_is_no_place(no_cells):
     on = Choosing()
-    on.p.slots["making"] = "making"
     on.begin("somebody")
     assert "Too many are waiting" in on.failed("somebody")["making"]
     on.begin("somebody")

@@ -234,7 +234,8 @@ def _about(name: str) -> tuple[str, str]:
         )["meta"]
     except (metadata.PackageNotFoundError, ModuleNotFoundError) as error:
         raise UserError(
-            f"drawing avatars needs {', '.join(_PACKAGES)} ({error}); install emoji_jax[prepare]"
+            f"drawing avatars needs {', '.join(_PACKAGES)} ({error}); "
+            "pip install 'emoji_jax[prepare]'"
         ) from None
     source = f"{meta['source']['name']} by {meta['creator']['name']}, drawn by {versions}"
     return source, meta["license"]["text"]
