@@ -372,7 +372,7 @@ def _motions(motion: Motion | Iterable[Motion]) -> list[Motion]:
     Raises:
       UserError: something else is among them.
     """
-    motions: list = list(motion) if _several(motion) else [motion]  # type: ignore[arg-type]
+    motions: list = list(motion) if _several(motion) else [motion]  # pyright: ignore
     for one in motions:
         known = isinstance(one, str | Path | Landmarks | Track | Driver)
         if not (known or _pictures(one, 4)):
@@ -385,8 +385,9 @@ def _motions(motion: Motion | Iterable[Motion]) -> list[Motion]:
 
 def _pictures(value: object, dimensions: int) -> bool:
     """Whether it is 8-bit RGB; `isinstance` would compare its sides with those of others, too."""
-    array = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == dimensions
-    return array and value.shape[-1] == 3 and value.size > 0
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
+        return False
+    return value.ndim == dimensions and value.shape[-1] == 3 and value.size > 0
 
 
 def _what(value: object) -> str:

@@ -236,8 +236,9 @@ def _count(video: Video, moving: MotionConfig) -> int | None:
     """How many frames of a video are used, about, if it says how many it has."""
     if not video.length:
         return moving.frames or None
-    rate = float(video.frame_rate)
-    end = min(video.length, math.inf if moving.end is None else math.ceil(moving.end * rate - 1e-6))
+    rate, end = float(video.frame_rate), video.length
+    if moving.end is not None:
+        end = min(end, math.ceil(moving.end * rate - 1e-6))
     return min(end - math.ceil(moving.start * rate - 1e-6), moving.frames or end)
 
 

@@ -73,7 +73,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, Real if kind is float else Integral) and not isinstance(
             value, bool
         )
-    known = kind in _EXPECTED or dataclasses.is_dataclass(kind)
+    known = isinstance(kind, type) and (kind in _EXPECTED or dataclasses.is_dataclass(kind))
     return not known or isinstance(value, kind)
 
 
