@@ -24,6 +24,7 @@ from emoji_jax.data.transforms import cut
 from emoji_jax.errors import UserError
 from emoji_jax.images import clip_pixels
 from emoji_jax.models.emoji import Encoders, abstract
+from emoji_jax.models.vae import to_unit
 
 _FORMAT = 1  # of parts; those of another one are made again
 
@@ -73,7 +74,7 @@ class Encoder:
 
         def latents(parameters: nnx.State, pictures: Array) -> Array:
             vae = nnx.merge(graph, parameters).vae
-            return vae.encode(pictures.astype(jnp.float32) / 127.5 - 1).astype(jnp.float16)
+            return vae.encode(to_unit(pictures)).astype(jnp.float16)
 
         def tokens(parameters: nnx.State, pixels: Array) -> Array:
             return nnx.merge(graph, parameters).clip(pixels).astype(jnp.float16)

@@ -6,13 +6,18 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 
 from emoji_jax.models.init import Draws
 from emoji_jax.models.layers import Compute, GroupNorm, ResnetBlock, Upsample, conv, conv3x3, linear
 from emoji_jax.models.transformer import Attention
 
 _EPS = 1e-6
+
+
+def to_unit(pictures: UInt8[Array, "*B H W 3"]) -> Float32[Array, "*B H W 3"]:
+    """Pictures as the autoencoder takes them: levels from -1 to 1."""
+    return pictures.astype(jnp.float32) / 127.5 - 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from emoji_jax import diffusion
 from emoji_jax.models.emoji import Emoji
 from emoji_jax.models.unet import Conditions
+from emoji_jax.models.vae import to_unit
 from emoji_jax.training.losses import (
     facial_fine_grained_loss,
     ldm_loss,
@@ -69,10 +70,6 @@ def known_frames(
     return jnp.where(first_and_last, ends, anywhere)
 
 
-def _unit(pictures: Array) -> Array:
-    return pictures.astype(jnp.float32) / 127.5 - 1
-
-
 def encode(model: Emoji, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array, Array]:
     """Scaled latents of frames and reference, and CLIP's tokens, or those that the batch has.
 
@@ -83,8 +80,8 @@ def encode(model: Emoji, batch: Batch, key: PRNGKeyArray) -> tuple[Array, Array,
         return tuple(x.astype(jnp.float32) for x in stored)  # type: ignore[return-value]
     frames = jnp.swapaxes(batch["frames"], 0, 1)
     keys = jax.random.split(key, len(frames))
-    x0 = jax.lax.map(lambda a: model.vae.encode(_unit(a[0]), a[1]), (frames, keys))
-    reference = model.vae.encode(_unit(batch["reference"]))
+    x0 = jax.lax.map(lambda a: model.vae.encode(to_unit(a[0]), a[1]), (frames, keys))
+    reference = model.vae.encode(to_unit(batch["reference"]))
     tokens = model.clip(batch["clip_pixels"])
     return jnp.swapaxes(x0, 0, 1), reference, tokens
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from emoji_jax.metrics import lpips
 from emoji_jax.models.emoji import Encoders
+from emoji_jax.models.vae import to_unit
 from emoji_jax.training.losses import per_sample
 
 Pictures = Float[Array, "B H W 3"]
@@ -67,7 +68,7 @@ def loss(
     Returns:
       The loss, and metrics: numbers, and `examples`, the loss of each sample.
     """
-    frames = batch["frames"].astype(jnp.float32) / 127.5 - 1
+    frames = to_unit(batch["frames"])
     count, length = frames.shape[:2]
     pictures = einops.rearrange(frames, "b f h w c -> (b f) h w c")
     mask = einops.rearrange(batch["expression_mask"], "b f h w c -> (b f) h w c")
