@@ -1,7 +1,10 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import NoneType
 
@@ -18,7 +21,7 @@ from emoji_jax.drawn import Drawn
 from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, Track, check_motion, read
 from emoji_jax.errors import UserError, check_kind
 from emoji_jax.framing import FramingConfig, View, around, whole
-from emoji_jax.images import Picture, read_image, to_rgb
+from emoji_jax.images import Picture, from_pillow, read_image
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
@@ -96,13 +99,13 @@ class Animator:
         compiled.remember()
         compute = Compute(dtype=dtype, attention=attention)
         cfg, graph, parameters = checkpoint.load(directory, compute, dtype)
-        if size:
+        if size is not None:
             factor = cfg.vae.factor
             sides = size if isinstance(size, tuple | list) else ()
-            fits = [isinstance(s, int) and s >= factor and s % factor == 0 for s in sides]
+            fits = [isinstance(s, Integral) and s >= factor and s % factor == 0 for s in sides]
             if fits != [True, True]:
                 raise UserError(f"size is {size}; expected height and width, multiples of {factor}")
-            cfg = dataclasses.replace(cfg, size=tuple(size))
+            cfg = dataclasses.replace(cfg, size=(int(size[0]), int(size[1])))
         return cls(
             Programs(cfg, graph, parameters, all_devices()),
             f"{_contents(directory)} {dtype} {attention}",
@@ -123,7 +126,7 @@ class Animator:
         """Reads portrait and motion; the frames are made when the result is iterated over.
 
         Args:
-          portrait: a picture of a face, any size.
+          portrait: a picture of a face, any size: a file, uint8 [H, W, 3], or Pillow's.
           motion: a video, an animated image, a folder of frames, a single picture (one pose), a
             template (`.npz`, `.npy`), `expression:NAME`, a video's frames (uint8 [F, H, W, 3],
             `moving.frame_rate` a second), landmarks, or what `driver.read` made.
@@ -352,10 +355,10 @@ def _in_time(driver: Driver, times: Float[np.ndarray, " F"]) -> Driver:
 
 def _picture(portrait: Portrait) -> tuple[Picture, str]:
     """The portrait and what to call it."""
-    if isinstance(portrait, str | Path):
+    if isinstance(portrait, str | os.PathLike):
         return read_image(portrait), str(portrait)
     if isinstance(portrait, Image.Image):
-        return to_rgb(portrait), "the portrait"
+        return from_pillow(portrait), "the portrait"
     if not _pictures(portrait, 3):
         raise UserError(f"the portrait is {_what(portrait)}; expected a file or uint8 [H, W, 3]")
     return portrait, "the portrait"
@@ -363,7 +366,8 @@ def _picture(portrait: Portrait) -> tuple[Picture, str]:
 
 def _several(motion: Motion | Iterable[Motion]) -> bool:
     """Whether it is a list of motions, or the like, and not a motion."""
-    return isinstance(motion, Iterable) and not isinstance(motion, str | np.ndarray)
+    alone = (str, bytes, np.ndarray, Mapping, io.IOBase)
+    return isinstance(motion, Iterable) and not isinstance(motion, alone)
 
 
 def _motions(motion: Motion | Iterable[Motion]) -> list[Motion]:

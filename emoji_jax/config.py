@@ -47,7 +47,7 @@ def build(kind: type, name: str, options: Any) -> Any:
     """A settings dataclass of the options of a section, named `name`.
 
     Raises:
-      UserError: an option that there is not, or a value that is none of its choices.
+      UserError: an option that there is not, or a value of another type or none of its choices.
     """
     errors.check_fields(name, kind, dict(options))
     try:

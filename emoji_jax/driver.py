@@ -160,7 +160,7 @@ def read(
     timed, moments = _play(landmarks, moving)
     if audio and (moving.speed != 1 or moving.loop != 1):
         audio, notes = None, [*notes, f"{name}: the sound is left out, as its timing is changed"]
-    rate = _average_rate(timed.times, moving.fps or moving.frame_rate)
+    rate = _average_rate(timed.times, float(moving.fps or moving.frame_rate))
     return Driver(timed, neutral, absolute, rate, audio, tuple(notes), moments)
 
 
@@ -182,6 +182,10 @@ def follow(
     if video.length and moving.start and moving.start >= video.length / video.frame_rate:
         raise _nothing(moving)
     used = _between(video, moving.start, moving.end)
+    first = next(used, None)
+    if first is None:
+        raise _nothing(moving)
+    used = itertools.chain([first], used)
     if moving.frames:
         used = itertools.islice(used, moving.frames)
     total = _count(video, moving)
@@ -190,7 +194,9 @@ def follow(
         max_gap=moving.max_gap,
         choice=moving.face,
         name=name,
-        progress=lambda done: progress("detecting", done, total and max(done, total)),
+        progress=lambda done: progress(
+            "detecting", done, None if total is None else max(done, total)
+        ),
     )
     notes = []
     if len(crowded):
@@ -285,10 +291,12 @@ def _play(landmarks: Landmarks, moving: MotionConfig) -> tuple[Landmarks, np.nda
         )
     if moving.speed == 1 and not moving.fps:
         return landmarks, moments
-    gap = 1 / moving.fps if moving.fps else timing.interval(landmarks, 1 / moving.frame_rate)
-    span = (float(landmarks.times[-1] - landmarks.times[0])) / moving.speed
+    speed = float(moving.speed)
+    gap = timing.interval(landmarks, 1 / float(moving.frame_rate))
+    gap = 1 / float(moving.fps) if moving.fps else gap
+    span = float(landmarks.times[-1] - landmarks.times[0]) / speed
     since = np.arange(math.floor(span / gap + 1e-6) + 1) * gap
-    at = landmarks.times[0] + since * moving.speed
+    at = landmarks.times[0] + since * speed
     played = dataclasses.replace(timing.resample(landmarks, at), times=landmarks.times[0] + since)
     return played, moments[np.searchsorted(landmarks.times, at + 1e-6, "right") - 1]
 
@@ -321,7 +329,7 @@ def check_motion(moving: MotionConfig) -> None:
         raise UserError(f"motion.max_gap is {moving.max_gap}; expected 0 or more")
     if not 0.01 <= moving.frame_rate <= 1000:
         raise UserError(f"motion.frame_rate is {moving.frame_rate}; expected 0.01 to 1000")
-    if moving.frames is not None and not (isinstance(moving.frames, int) and moving.frames >= 0):
+    if moving.frames is not None and moving.frames < 0:
         raise UserError(f"motion.frames is {moving.frames}; expected 1 or more, or 0 for all")
     if moving.fps is not None and not 0 <= moving.fps <= 1000:
         raise UserError(f"motion.fps is {moving.fps}; expected more than 0, to 1000")

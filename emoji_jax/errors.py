@@ -33,7 +33,7 @@ _EXPECTED = {
     float: "a number",
     str: "text",
     bool: "True or False",
-    NoneType: "None",
+    NoneType: "",
 }
 
 
@@ -64,15 +64,15 @@ def check_fields(section: str, kind: type, values: Mapping[str, Any]) -> None:
 def check_kind(name: str, value: Any, *kinds: Any) -> None:
     """Raises a UserError for a value that is of none of these types; others than here all pass."""
     if not any(_fits(value, kind) for kind in kinds):
+        kinds = tuple(kind for kind in kinds if kind is not NoneType)
         expected = " or ".join(_EXPECTED.get(kind) or f"a {kind.__name__}" for kind in kinds)
         raise UserError(f"{name} is {reprlib.repr(value)}; expected {expected}")
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    if kind is float or kind is int:
-        return isinstance(value, Real if kind is float else Integral) and not isinstance(
-            value, bool
-        )
+    numbers = {float: Real, int: Integral}
+    if kind in numbers:
+        return isinstance(value, numbers[kind]) and not isinstance(value, bool)
     known = isinstance(kind, type) and (kind in _EXPECTED or dataclasses.is_dataclass(kind))
     return not known or isinstance(value, kind)
 

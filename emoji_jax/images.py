@@ -80,6 +80,21 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise UserError(f"{path} can't be read: {error}; is it whole?") from None
 
 
+def from_pillow(image: Image.Image) -> Picture:
+    """Somebody's Pillow image as RGB; see `read_image`.
+
+    Raises:
+      UserError: it can't be read, is closed, or is nothing.
+    """
+    try:
+        picture = to_rgb(image)
+    except _DAMAGE as error:
+        raise UserError(f"the picture can't be read: {error}; is it whole?") from None
+    if not picture.size:
+        raise UserError("the picture has no pixels")
+    return picture
+
+
 def to_rgb(image: Image.Image) -> Picture:
     """A Pillow image as RGB; see `read_image`."""
     name = getattr(image, "filename", "") or "the picture"

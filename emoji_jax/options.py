@@ -7,7 +7,7 @@ import ml_collections
 
 from emoji_jax import config as config_file
 from emoji_jax.driver import MotionConfig, check_motion
-from emoji_jax.errors import UserError
+from emoji_jax.errors import UserError, choice
 from emoji_jax.framing import FramingConfig
 from emoji_jax.landmarks import Controls
 from emoji_jax.models.attention import Implementation
@@ -25,8 +25,8 @@ def of_loading(config: ml_collections.ConfigDict) -> dict[str, Any]:
         raise UserError(f"size is {size}; expected height and width, e.g. (512,512)")
     return {
         "size": size or None,
-        "dtype": config_file.choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
-        "attention": config_file.choice("attention", config.attention, get_args(Implementation)),
+        "dtype": choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
+        "attention": choice("attention", config.attention, get_args(Implementation)),
     }
 
 

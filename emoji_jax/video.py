@@ -80,7 +80,7 @@ class Frames(Video):
     """A video's pictures, uint8 [F, H, W, 3], so many a second."""
 
     def __init__(self, pictures: UInt8[np.ndarray, "F H W 3"], frame_rate: float | Fraction):
-        rate = Fraction(frame_rate).limit_denominator(1001)
+        rate = Fraction(float(frame_rate)).limit_denominator(1001)
         super().__init__(Path("the motion"), rate, len(pictures), None)
         self._pictures = pictures
 
@@ -241,7 +241,7 @@ def open_video(
       UserError: missing, empty, unreadable, or without moving pictures. Iterating raises it too,
         where a file turns out to be damaged further in.
     """
-    path, rate = Path(path), Fraction(frame_rate).limit_denominator(1001)
+    path, rate = Path(path), Fraction(float(frame_rate)).limit_denominator(1001)
     if path.is_dir():
         video: Video = _Folder(path, rate)
     elif not path.exists():

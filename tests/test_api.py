@@ -125,6 +125,8 @@ for call, arguments, options in (
     (batch, ((x for x in "ab"), (x for x in [wink])), {}),
     (Animator.load, (), {"size": 256}),
     (Animator.load, (), {"dtype": "float7"}),
+    (Animator.load, (), {"dtype": "int32"}),
+    (animator, (PORTRAIT, {"wink": 1}), {}),
     (Animator.load, (), {"attention": "flash"}),
 ):
     try:
@@ -138,16 +140,18 @@ the portrait is of type NoneType; expected a file or uint8 [H, W, 3]
 the motion is of type int; expected a file, expression:NAME, landmarks, or FRAMES
 the motion is float32 [4, 64, 64, 3]; expected a file, expression:NAME, landmarks, or FRAMES
 sampler is {'steps': 3}; expected a SamplerConfig
-ref_landmarks is 'face.npz'; expected a Landmarks or None
+ref_landmarks is 'face.npz'; expected a Landmarks
 the seed is True; expected a whole number
-motion.frames is '8'; expected a whole number or None
+motion.frames is '8'; expected a whole number
 controls.mouth is 'wide'; expected a number
 sampler.steps is 2.5; expected a whole number
 framing.paste is 'no'; expected True or False
 portraits is of type NoneType; expected a list of pictures
 the motions are 1, the portraits 2; expected one motion for all, or a list with one for each
 size is 256; expected height and width, multiples of 8
-dtype is 'float7'; expected float32, bfloat16 or float16
+dtype is 'float7'; expected one of 'float32', 'bfloat16', 'float16'
+dtype is 'int32'; expected one of 'float32', 'bfloat16', 'float16'
+the motion is of type dict; expected a file, expression:NAME, landmarks, or FRAMES
 attention is 'flash'; expected one of 'auto', 'xla', 'chunked', 'merged', 'cudnn', 'splash'
 """
 
@@ -157,6 +161,15 @@ def test_arguments_of_other_types_are_told_in_one_line(landmark_model):
     frames = "a video's frames as uint8 [F, H, W, 3]"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == (_SAID.replace("FRAMES", frames), 0), done.stderr
+
+
+def test_a_picture_of_pillows_that_is_damaged(landmark_model, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(PORTRAIT.read_bytes()[:9000])
+    with (
+        Image.open(tmp_path / "cut.jpg") as image,
+        pytest.raises(UserError, match=r"the picture can't be read: .*; is it whole\?"),
+    ):
+        emoji_jax.Animator.load()(image, "expression:wink")
 
 
 def test_pillows_pictures_and_a_videos_frames(landmark_model):

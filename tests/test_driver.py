@@ -1,7 +1,9 @@
 """Motions as they are read: part, speed, rest position, remarks."""
 
 import dataclasses
+import inspect
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +167,24 @@ def test_progress_tells_how_much_of_a_part_there_is(crossing, options, total):
 
 
 @pytest.mark.usefixtures("landmark_model")
+def test_progress_of_frames_that_are_shown_for_different_times(tmp_path):
+    """How many there are from some moment on is a guess, which grows where it was too low."""
+    from emoji_jax.landmarks import Detector
+
+    with Image.open(PORTRAIT) as image:
+        frames = [image.resize((160, 224)).rotate(2 * i) for i in range(6)]
+    path = tmp_path / "a.gif"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[2000] + [20] * 5)
+    told = []
+    moving = MotionConfig(start=2.0)
+    driver.read(path, moving, Detector, lambda *one: told.append(one))
+    assert [done for _, done, _ in told] == [1, 2, 3, 4, 5]
+    assert all(done <= total for _, done, total in told)
+    with pytest.raises(UserError, match=r"nothing .* between motion\.start=0\.5 and motion\.end=1"):
+        driver.read(path, MotionConfig(start=0.5, end=1.0), Detector, lambda *_: None)
+
+
+@pytest.mark.usefixtures("landmark_model")
 def test_two_people_crossing(crossing):
     """Each is followed by the side on which it starts, or by its size there."""
     large = read(crossing).landmarks.points[..., 0].mean(1)
@@ -246,5 +266,17 @@ def test_choices_are_checked_from_python(wrong, said):
         check_motion(moving)
 
 
-def test_numbers_of_numpy_are_numbers():
+def test_numbers_of_other_kinds_are_numbers(laugh):
     check_fields("motion", MotionConfig, {"neutral": np.int64(1), "compat": ""})
+    moving = MotionConfig()
+    vars(moving).update(
+        frames=np.int64(20),
+        fps=Fraction(10),
+        speed=np.float32(2),
+        frame_rate=np.float32(24),
+        smooth=np.float64(3),
+    )
+    check_motion(moving)
+    # A checker of types, which only tests have, would not let these pass.
+    found = inspect.unwrap(driver.read)(laugh, moving, lambda: None, lambda *_: None)
+    assert len(found.landmarks) == 4 and found.frame_rate == 10

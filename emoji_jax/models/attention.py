@@ -1,5 +1,6 @@
 """Softmax attention behind one function, which knows about hardware."""
 
+import contextlib
 import functools
 import math
 import re
@@ -30,10 +31,10 @@ _SHORT, _TOGETHER = 16, 128
 def check(impl: Implementation, dtype: DTypeLike) -> None:
     """Raises a UserError for a kernel that this machine has not, or not in this dtype."""
     choice("attention", impl, get_args(Implementation))
-    try:
-        backend, dtype = jax.default_backend(), jnp.dtype(dtype)
-    except TypeError:
-        raise UserError(f"dtype is {dtype!r}; expected float32, bfloat16 or float16") from None
+    with contextlib.suppress(TypeError):  # what is no dtype is none of these either
+        dtype = jnp.dtype(dtype).name
+    choice("dtype", dtype, ("float32", "bfloat16", "float16"))
+    backend, dtype = jax.default_backend(), jnp.dtype(dtype)
     if impl == "cudnn" and (backend != "gpu" or dtype == jnp.float32):
         raise UserError("attention cudnn needs an NVIDIA GPU, and bfloat16 or float16 for dtype")
     if impl == "splash" and (backend != "tpu" or dtype == jnp.float16):

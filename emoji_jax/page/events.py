@@ -32,7 +32,6 @@ class Events:
         self.gr, self.page, self.p = gr, page, parts
         self._stops: dict[str, threading.Event] = {}
         self._waiting: set[str] = set()
-        self._looking: set[str] = set()
         self._chosen: dict[str, Chosen] = {}
 
     def quiet(self, *places: str) -> Updates:
@@ -94,33 +93,32 @@ class Events:
             yield self.quiet("motion") | nothing | self._found(session)
             return
         reading = {p.motion_told: f"Reading {_name(source)} …", p.gallery: _expression(source)}
-        yield {p.motion: None} | reading | self._looks(session)
+        yield {p.motion: None} | reading | self._looks()
         told = {p.motion_told: _told(source, used=False)}
         try:
             for moment in self.page.following(source, cells(values)):
                 if isinstance(moment, Meter):
-                    yield {p.motion_told: _bar(moment)}
+                    yield {p.motion_told: _bar(moment)} | self._looks()
                 else:
                     yield {p.motion: moment}
                     if moment.track is None:
                         raise Refused("motion", moment.error)
         except Refused as refusal:
+            if refusal.place in p.sections:  # once that field is mended, it is followed after all
+                told |= {p.motion: Motion(source, (), None, None, str(refusal))}
             yield self.quiet("motion") | told | self._found(session) | self.refused(refusal)
         else:
             told = {p.motion_told: _told(source)}
             yield self.quiet("motion", "making") | told | self._found(session)
 
-    def _looks(self, session: str) -> Updates:
+    def _looks(self) -> Updates:
         """Nothing is made of what is not found yet."""
-        self._looking.add(session)
         return {self.p.generate: self.gr.update(interactive=False)}
 
     def _found(self, session: str) -> Updates:
-        """What can be made may be made again."""
-        if session not in self._looking:
-            return {}
-        self._looking.discard(session)
-        busy = session in self._waiting or session in self._stops
+        """Something may be made again, unless it is just being made."""
+        stop = self._stops.get(session)
+        busy = session in self._waiting or (stop is not None and not stop.is_set())
         return {self.p.generate: self.gr.update(interactive=not busy)}
 
     def preview(
@@ -129,7 +127,7 @@ class Events:
         """Something changed: the landmarks anew, at once unless other frames or faces are meant."""
         p = self.p
         if portrait is None or motion is None:
-            yield {p.preview: _nothing(portrait, motion), p.notes: ""}
+            yield {p.preview: _nothing(portrait, motion), p.notes: ""} | self._found(session)
             return
         again = motion
         found = {p.motion_told: _told(motion.source, used=motion.track is not None)}
@@ -141,13 +139,13 @@ class Events:
                 if isinstance(moment, Motion):
                     again = moment
                 else:
-                    yield {p.motion_told: _bar(moment)} | self._looks(session)
+                    yield {p.motion_told: _bar(moment)} | self._looks()
             found = {p.motion_told: _told(again.source, used=again.track is not None)}
             found |= {} if again is motion else {p.motion: again}
             shown, notes = self.page.preview(portrait, again, cells(values))
         except Refused as refusal:
             # What still moves is of the fields as they were, but never of another motion.
-            nothing = {p.preview: ""} if again.track is None else {}
+            nothing = {p.preview: ""} if motion.track is None else {}
             updates = found | nothing | {p.notes: ""} | self.refused(refusal)
         else:
             picture = _picture(shown, "The motion's landmarks, moving on the portrait")
@@ -200,10 +198,12 @@ class Events:
                 if isinstance(moment, Meter):
                     yield {p.progress: _bar(moment)}
                 elif isinstance(moment, Made):
+                    stop.set()  # before Generate comes back: nothing is being made any more
                     yield self._made(moment)
         except Stopped:
             yield self.cancelled()
         except Refused as refusal:
+            stop.set()
             yield self._busy(False) | {p.progress: ""} | self.refused(refusal)
         finally:
             stop.set()
@@ -257,7 +257,6 @@ class Events:
         """Somebody has closed the page."""
         self.stop(session)
         self._chosen.pop(session, None)
-        self._looking.discard(session)
 
     def failed(self, session: str) -> Updates:
         """What somebody sees for whom there was no place in the queue; not who has cancelled."""

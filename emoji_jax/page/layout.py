@@ -13,20 +13,16 @@ from emoji_jax.page.work import Page
 _STYLE = Path(__file__).parent / "style.css"
 FIRST = "laugh"
 """The built-in expression that the page begins with."""
-# Of the gallery, whose value is the name of the motion that is used, if it is one of its own: a
-# click, or a key, chooses; whatever else is chosen, its buttons show it.
+# Of the gallery: which button was pressed, by mouse or keyboard. Its value is the name of the
+# motion that is used, if that is one of its own.
 _PICK = """
-const show = name => {
-  for (const one of element.querySelectorAll("button[data-name]"))
-    one.setAttribute("aria-pressed", one.dataset.name === name);
-};
 element.addEventListener("click", event => {
   const pressed = event.target.closest("button[data-name]");
   if (!pressed) return;
-  show(pressed.dataset.name);
+  for (const one of element.querySelectorAll("button[data-name]"))
+    one.setAttribute("aria-pressed", one === pressed);
   trigger("click", {name: pressed.dataset.name});
 });
-watch("value", () => show(props.value));
 """
 
 

@@ -59,7 +59,8 @@ class Limits:
             return
         self._check_pictures(path)
         video = open_video(path, frame_rate=moving.frame_rate)
-        seconds = float(video.length / video.frame_rate) if video.length else 0.0
+        count = video.length or 0
+        seconds = float(count / video.frame_rate) if count > 1 else 0.0
         wanted = min(moving.end or seconds, seconds) - moving.start
         if moving.frames:
             wanted = min(wanted, float(moving.frames / video.frame_rate))

@@ -187,7 +187,7 @@ class Page:
         how, whole = (moving.face, moving.max_gap), _WHOLE
         if source.startswith("expression:"):  # which are made of so many frames, not cut to them
             how, whole = (*how, moving.frames), {**_WHOLE, "frames": moving.frames}
-        elif Path(source).suffix.lower() in LANDMARKS:  # all other files state theirs
+        elif Path(source).suffix.lower() in LANDMARKS:  # videos state theirs
             how = (*how, moving.frame_rate)
         part = (moving.start, moving.end, moving.frames)
         past = [before, *before.earlier] if before and before.source == source else []
@@ -197,24 +197,21 @@ class Page:
                 return one if one is before else _newest(one, past)
         with self.told("motion"):
             self.limits.check_bytes(Path(source))
-            # Where there are some, but of other parts, the whole was refused.
-            tries = [] if alike else [dataclasses.replace(moving, **whole)]
+            tries = [(dataclasses.replace(moving, **whole), None)]
             if part != _NO_PART:
-                tries.append(moving)
-            error = alike[0].error if alike else ""
-            new = Motion(source, how, part, None, error)
-            for one in tries:
+                # Where others are of parts, the whole was refused.
+                tries = [*tries[: not alike], (moving, part)]
+            track, found, error = None, part, ""
+            for one, of in tries:
                 try:
                     self.limits.check_length(source, one)
-                    track = follow(
-                        source, one, lambda: self.animator.detector, self.limits.bounded(progress)
-                    )
-                    new = Motion(source, how, part if one is moving else None, track, error)
+                    bounded = self.limits.bounded(progress)
+                    track = follow(source, one, lambda: self.animator.detector, bounded)
+                    found = of
                     break
                 except UserError as refusal:
                     error = self._public(str(refusal))
-                    new = Motion(source, how, part, None, error)
-            return _newest(new, past)
+            return _newest(Motion(source, how, found, track, error), past)
 
     def following(
         self, source: str, cells: Cells, before: Motion | None = None
@@ -361,7 +358,9 @@ _WHOLE: dict[str, Any] = {"start": 0.0, "end": None, "frames": None}
 
 def _newest(motion: Motion, past: list[Motion]) -> Motion:
     """A motion that remembers the others."""
-    others = [dataclasses.replace(one, earlier=()) for one in past if one is not motion]
+    others = [
+        dataclasses.replace(one, earlier=()) for one in past if one is not motion and one.track
+    ]
     return dataclasses.replace(motion, earlier=tuple(others[:_EARLIER]))
 
 

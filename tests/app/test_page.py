@@ -271,6 +271,27 @@ def test_long_motions_are_refused_but_for_a_part_of_them(page, tmp_path):
     assert "is 5.0 s long" in page.follow(motion.source, (), motion, quiet).error
 
 
+def test_what_was_refused_for_other_values_is_not_told_again(page, tmp_path):
+    with VideoWriter(tmp_path / "long.mp4", (224, 160), 2.0) as writer, Image.open(PORTRAIT) as one:
+        for _ in range(10):
+            writer.write(np.array(one.resize((160, 224))))
+    motion = follow(page, tmp_path / "long.mp4", ("motion.start", "99"))
+    assert motion.error.startswith("nothing of the motion lies after motion.start=99")
+    part = (("motion.start", "3"),)
+    found = page.follow(motion.source, part, motion, quiet)
+    assert found.track
+    motion = found
+    for start in ("9", "99", "999", "9999"):
+        motion = page.follow(motion.source, (("motion.start", start),), motion, quiet)
+        assert f"motion.start={start}" in motion.error
+    assert page.follow(motion.source, part, motion, quiet).track is found.track
+    assert "is 5.0 s long" in page.follow(motion.source, (), motion, quiet).error
+
+
+def test_a_still_picture_has_no_length(page):
+    assert follow(page, PORTRAIT, ("motion.frame_rate", "0.1")).track
+
+
 def test_large_files_are_refused(page, tmp_path):
     (tmp_path / "large.png").write_bytes(bytes(1_200_000))
     with pytest.raises(Refused, match=r"large.png has 1.2 MB; this page takes files up to 1 MB"):
@@ -415,10 +436,13 @@ def test_an_animated_picture_of_too_much_is_not_decompressed(page, tmp_path, mon
         small.check_length(str(tmp_path / "a.gif"), MotionConfig())
 
 
+GREY = np.zeros((8, 8, 3), np.uint8)
+
+
 class Choosing(events.Events):
     """Handlers of a page that finds a motion in everything but texts."""
 
-    meanwhile, elsewhere = (), False
+    meanwhile, elsewhere, wrong = (), False, None
 
     def __init__(self, **page):
         self.gr = SimpleNamespace(skip=lambda: "as it is", update=lambda **what: what)
@@ -427,11 +451,13 @@ class Choosing(events.Events):
         slots = {"motion": "slot", "making": "making"}
         self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
         self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
-        self._stops, self._waiting, self._looking = {}, set(), set()
+        self._stops, self._waiting = {}, set()
 
     def following(self, source, _, before=None):
         if source == "text":
             raise Refused("motion", "no video")
+        if self.wrong:
+            raise self.wrong
         yield from self.meanwhile
         if before is not None and not self.elsewhere:
             yield before
@@ -504,12 +530,46 @@ def test_what_was_no_motion_is_refused_and_may_be_tried_again(no_cells):
         assert [one["generate"]["interactive"] for one in told[:2]] == [False, True]
 
 
+def test_a_motion_that_is_chosen_while_a_field_is_wrong_is_followed_once_it_is_right(no_cells):
+    on, portrait = Choosing(preview=lambda *_: ("data:", ())), Portrait("a.png", GREY, None)
+    on.p.sections["Time"] = on.p.slots["Time"] = "time"
+    on.wrong = Refused("Time", "motion.fps is 'many'")
+    on.choose("somebody", "nod", "file")
+    *_, told, _ = on.follow("somebody", "nod")
+    assert told["motion"].source == "nod" and told["motion"].track is None
+    on.wrong, on.elsewhere = None, True
+    (updates,) = on.preview("somebody", portrait, told["motion"])
+    assert updates["motion"].track and updates["motion_told"] == "Motion: <b>nod</b>"
+
+
+def test_generate_comes_back_whenever_nothing_is_made_any_more(no_cells):
+    on = Choosing(preview=lambda *_: ("data:", ()))
+    portrait = Portrait("a.png", GREY, None)
+    motion = Motion("nod", (), None, SimpleNamespace(), "")
+
+    def enabled() -> bool:
+        return last(on.preview("somebody", portrait, motion))["generate"]["interactive"]
+
+    assert enabled()
+    on.begin("somebody")
+    assert not enabled()
+    meter = Meter({}, {})
+    on.meanwhile = [meter]
+    work = on.generate("somebody", portrait, motion)
+    next(work)  # its turn has come
+    assert not enabled()
+    on.stop("somebody")  # and it takes a while until it has ended
+    assert enabled()
+    work.close()
+    assert enabled()
+
+
 def test_a_refused_motion_does_not_leave_anothers_preview(no_cells):
     def preview(_, motion, __):
         raise Refused("motion", "too long")
 
     on = Choosing(preview=preview)
-    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    portrait = Portrait("a.png", GREY, None)
     (updates,) = on.preview("somebody", portrait, Motion("long", (), None, None, "too long"))
     assert updates["preview"] == "" and "too long" in updates["slot"]
     # One that is only refused for a field's value still shows how it was before.
@@ -539,7 +599,7 @@ def test_a_motion_goes_with_the_file_that_it_was_given_as(no_cells):
 
 def test_a_preview_does_not_put_an_older_motion_back(no_cells):
     old, newer = (Motion(name, (), None, None, "") for name in ("old", "newer"))
-    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    portrait = Portrait("a.png", GREY, None)
     on = Choosing(preview=lambda *_: ("data:", ()))
     on.choosing("old")
     (updates,) = on.preview("somebody", portrait, old)
@@ -554,7 +614,7 @@ def test_a_preview_does_not_put_an_older_motion_back(no_cells):
 
 def test_a_preview_that_has_to_look_again_says_so(no_cells):
     old = Motion("nod", (), None, SimpleNamespace(), "")
-    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    portrait = Portrait("a.png", GREY, None)
     on = Choosing(preview=lambda *_: ("data:", ()))
     on.choosing("nod")
     meter = Meter({}, {})
@@ -573,7 +633,7 @@ def test_a_preview_that_has_to_look_again_says_so(no_cells):
 
 def test_a_result_may_have_to_look_again_and_can_be_cancelled_meanwhile(no_cells):
     old = Motion("nod", (), None, None, "")
-    portrait = Portrait("a.png", np.zeros((8, 8, 3), np.uint8), None)
+    portrait = Portrait("a.png", GREY, None)
     made = []
     on = Choosing(make=lambda _, motion, *__: iter(made.append(motion) or ()))
     on.elsewhere, meter = True, Meter({}, {})
