@@ -360,7 +360,10 @@ def _picture(portrait: Portrait) -> tuple[Picture, str]:
     if isinstance(portrait, Image.Image):
         return from_pillow(portrait), "the portrait"
     if not _pictures(portrait, 3):
-        raise UserError(f"the portrait is {_what(portrait)}; expected a file or uint8 [H, W, 3]")
+        raise UserError(
+            f"the portrait is {_what(portrait)}; expected a file, uint8 [H, W, 3] or a picture of "
+            "Pillow's"
+        )
     return portrait, "the portrait"
 
 

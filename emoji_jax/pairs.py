@@ -153,4 +153,5 @@ def _value(name: str, text: str, kind: type) -> Any:
             return tuple(float(part) for part in text.strip("()").split(","))
         return int(text) if kind is int else float(text)  # unset options have a kind, too
     except ValueError:
-        raise UserError(f"{name} is {reprlib.repr(text)}; expected a number") from None
+        whole = " whole" if kind is int else ""
+        raise UserError(f"{name} is {reprlib.repr(text)}; expected a{whole} number") from None

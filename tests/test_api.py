@@ -136,7 +136,7 @@ for call, arguments, options in (
         print(error)
 """
 _SAID = """\
-the portrait is of type NoneType; expected a file or uint8 [H, W, 3]
+the portrait is of type NoneType; expected a file, uint8 [H, W, 3] or a picture of Pillow's
 the motion is of type int; expected a file, expression:NAME, landmarks, or FRAMES
 the motion is float32 [4, 64, 64, 3]; expected a file, expression:NAME, landmarks, or FRAMES
 sampler is {'steps': 3}; expected a SamplerConfig

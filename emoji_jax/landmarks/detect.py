@@ -274,8 +274,8 @@ def _check_gaps(known: list[int], times: np.ndarray, max_gap: int, name: str) ->
             first, last = before + 1, after - 1
             raise UserError(
                 f"{name}: no face found in {missing} frames in a row, {first} to {last} "
-                f"({times[first]:.2f} s to {times[last]:.2f} s); at most {max_gap} can be filled "
-                "in: cut them out of the video"
+                f"({times[first]:.2f} s to {times[last]:.2f} s); motion.max_gap={max_gap} of them "
+                "can be filled in: raise it, or cut them out of the video"
             )
 
 

@@ -33,6 +33,7 @@ class Events:
         self._stops: dict[str, threading.Event] = {}
         self._waiting: set[str] = set()
         self._chosen: dict[str, Chosen] = {}
+        self._previews: dict[str, object] = {}
 
     def quiet(self, *places: str) -> Updates:
         """No refusals at these places, nor in any section."""
@@ -125,7 +126,11 @@ class Events:
         self, session: str, portrait: Portrait | None, motion: Motion | None, *values: Any
     ) -> Iterator[Updates]:
         """Something changed: the landmarks anew, at once unless other frames or faces are meant."""
-        p = self.p
+        p, turn = self.p, object()
+        self._previews[session] = turn  # those before it, of other values, come to nothing
+        if motion is None and self._reading(session):
+            yield {p.preview: self.gr.skip()}  # another follows
+            return
         if portrait is None or motion is None:
             yield {p.preview: _nothing(portrait, motion), p.notes: ""} | self._found(session)
             return
@@ -133,7 +138,7 @@ class Events:
         found = {p.motion_told: _told(motion.source, used=motion.track is not None)}
         try:
             for moment in self.page.following(motion.source, cells(values), motion):
-                if self._passed(session, motion):
+                if self._passed(session, turn, motion):
                     yield {p.preview: self.gr.skip()}
                     return
                 if isinstance(moment, Motion):
@@ -150,15 +155,21 @@ class Events:
         else:
             picture = _picture(shown, "The motion's landmarks, moving on the portrait")
             updates = found | {p.preview: picture, p.notes: _list(notes)}
-        if self._passed(session, motion):
+        if self._passed(session, turn, motion):
             yield {p.preview: self.gr.skip()}
         else:
             yield self.quiet("motion") | self._found(session) | updates
 
-    def _passed(self, session: str, motion: Motion) -> bool:
-        """Whether another motion was chosen, whose own preview follows."""
+    def _reading(self, session: str) -> bool:
+        """Whether the motion that was chosen last is still being read."""
         newest = self._chosen.get(session)
-        return newest is not None and newest.source != motion.source
+        return newest is not None and newest.source is not None and not newest.done
+
+    def _passed(self, session: str, turn: object, motion: Motion) -> bool:
+        """Whether a preview of other values has begun, or another motion was chosen meanwhile."""
+        newest = self._chosen.get(session)
+        other = newest is not None and newest.source != motion.source
+        return other or self._previews.get(session) is not turn
 
     def live(self, frame: Any, portrait: Portrait | None, *values: Any) -> str:
         """A frame of the camera."""
@@ -257,6 +268,7 @@ class Events:
         """Somebody has closed the page."""
         self.stop(session)
         self._chosen.pop(session, None)
+        self._previews.pop(session, None)
 
     def failed(self, session: str) -> Updates:
         """What somebody sees for whom there was no place in the queue; not who has cancelled."""

@@ -53,7 +53,10 @@ def connect(gr: ModuleType, page: Page, p: SimpleNamespace, demo: Any) -> None:
     }
     framing = [p.fields[field.name].change for field in FIELDS if "framing" in field.name]
     gr.on([p.portrait_file.change, p.hand_file.change, *framing], **see).then(**preview)
-    gr.on([field.change for field in fields], **preview)
+    face = p.fields["motion.face"]
+    gr.on([field.change for field in fields if field is not face], **preview)
+    # Which means a search: one for what was typed before ends at once.
+    face.change(**{**preview, "trigger_mode": "multiple"})
     demo.load(**see).then(**follow).then(**preview)
 
     def picked(request: gr.Request, event: gr.EventData) -> str | None:

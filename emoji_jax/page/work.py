@@ -165,8 +165,11 @@ class Page:
             return Portrait(str(source), small, given, note)
 
     def see(self, portrait: Portrait, cells: Cells) -> tuple[str, tuple[str, ...]]:
-        """The portrait with the landmarks that are found in it, and remarks."""
-        options = self.options(cells)
+        """The portrait with the landmarks that are found in it, and remarks.
+
+        Of the fields, only framing has a say in it; a mistake in others is told elsewhere.
+        """
+        options = self.options(tuple(cell for cell in cells if cell[0].startswith("framing.")))
         with self.told("portrait"):
             moving = MotionConfig(compat=options["moving"].compat)
             calm = expression("smile", frames=2)

@@ -156,6 +156,15 @@ def test_a_portrait_without_a_face_is_refused_unless_its_landmarks_are_given(pag
     page.see(page.portrait(str(tmp_path / "grey.png"), str(tmp_path / "face.json")), ())
 
 
+def test_a_mistake_in_a_field_does_not_take_the_portrait_away(page):
+    portrait = page.portrait(str(PORTRAIT))
+    given = (("sampler.guidance_scale", "x"), ("motion.start", "abc"), ("framing.face_height", "1"))
+    page.see(portrait, given[:2])
+    with pytest.raises(Refused, match=r"framing\.face_height is 1") as refusal:
+        page.see(portrait, given)
+    assert refusal.value.place == "Portrait"
+
+
 def test_the_preview_follows_the_fields_without_looking_again(page, video, monkeypatch):
     portrait, motion = page.portrait(str(PORTRAIT)), follow(page, video)
     plain, _ = page.preview(portrait, motion, ())
@@ -451,7 +460,7 @@ class Choosing(events.Events):
         slots = {"motion": "slot", "making": "making"}
         self.p = SimpleNamespace(**{n: n for n in names}, slots=slots, sections={})
         self.page, self._chosen = SimpleNamespace(following=self.following, **page), {}
-        self._stops, self._waiting = {}, set()
+        self._stops, self._waiting, self._previews = {}, set(), {}
 
     def following(self, source, _, before=None):
         if source == "text":
@@ -562,6 +571,27 @@ def test_generate_comes_back_whenever_nothing_is_made_any_more(no_cells):
     assert enabled()
     work.close()
     assert enabled()
+
+
+def test_a_preview_of_newer_values_counts(no_cells):
+    """Whichever ends first."""
+    on = Choosing(preview=lambda _, __, values: (f"data:{values[0]}", ()))
+    portrait, motion = Portrait("a.png", GREY, None), Motion("nod", (), None, SimpleNamespace(), "")
+    on.meanwhile = [Meter({}, {})] * 2
+    slow = on.preview("somebody", portrait, motion, "leftmost")
+    next(slow)
+    on.meanwhile = []
+    assert "data:largest" in last(on.preview("somebody", portrait, motion, "largest"))["preview"]
+    assert list(slow) == [{"preview": "as it is"}]
+
+
+def test_while_a_motion_is_read_nobody_is_told_to_choose_one(no_cells):
+    on, portrait = Choosing(), Portrait("a.png", GREY, None)
+    assert "Choose a motion first" in next(on.preview("somebody", portrait, None))["preview"]
+    on.choose("somebody", "nod", "file")
+    assert next(on.preview("somebody", portrait, None)) == {"preview": "as it is"}
+    list(on.follow("somebody", "nod"))
+    assert "Choose a motion first" in next(on.preview("somebody", portrait, None))["preview"]
 
 
 def test_a_refused_motion_does_not_leave_anothers_preview(no_cells):
