@@ -60,6 +60,9 @@ class RunCheckpoints:
             ]
         )
         _leave_out_damaged_metrics(workdir / "checkpoints")
+        self._directory, self._damaged = workdir / "checkpoints", workdir / "damaged"
+        # As it was before any process could put one aside: they wait for each other just below.
+        self._damaged_before = self._damaged.exists()
         self._frozen = workdir.absolute() / "frozen"
         self._manager = ocp.CheckpointManager(
             workdir.absolute() / "checkpoints",
@@ -73,7 +76,6 @@ class RunCheckpoints:
                 create=True,
             ),
         )
-        self._directory, self._damaged = workdir / "checkpoints", workdir / "damaged"
         self._frozen_sums: list[int] = []
 
     def steps(self) -> list[int]:
@@ -195,7 +197,7 @@ class RunCheckpoints:
             except DamagedError as error:
                 damaged.append(error)
                 # Several can't try together: some may find whole what others don't.
-                if jax.process_count() > 1 and len(steps) > 1 and not self._damaged.exists():
+                if jax.process_count() > 1 and len(steps) > 1 and not self._damaged_before:
                     self._put_aside(step, error)
                     raise RuntimeError("all begin anew with the checkpoint before") from None
                 if jax.process_count() > 1:
