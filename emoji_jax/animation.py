@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, UInt8
 
 from emoji_jax import sampling
 from emoji_jax.credentials import Credentials
@@ -16,7 +16,7 @@ from emoji_jax.detail import restore
 from emoji_jax.drawn import Drawn
 from emoji_jax.driver import Progress
 from emoji_jax.framing import View, paste, shares
-from emoji_jax.images import Picture, clip_pixels
+from emoji_jax.images import Picture, clip_pixels, to_unit
 from emoji_jax.landmarks import Landmarks
 from emoji_jax.models.unet import Conditions
 from emoji_jax.programs import Programs, together
@@ -36,16 +36,6 @@ class Recipe:
     seed: int
     release: bool
     progress: Progress
-
-
-def to_unit(
-    picture: UInt8[np.ndarray, "*F H W 3"], *, release: bool
-) -> Float32[np.ndarray, "*F H W 3"]:
-    """Levels as numbers from -1 to 1; the released code's way there loses a level of dark ones."""
-    levels = picture.astype(np.float32)
-    if release:
-        levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
-    return levels / np.float32(127.5) - 1
 
 
 @dataclasses.dataclass(frozen=True)

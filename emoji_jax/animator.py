@@ -1,12 +1,9 @@
 """The API that every front end shares: a portrait and a motion in, frames out."""
 
 import dataclasses
-import io
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from pathlib import Path
-from types import NoneType
 
 import jax
 import numpy as np
@@ -17,11 +14,12 @@ from PIL import Image
 
 from emoji_jax import checkpoint, compiled
 from emoji_jax.animation import Actor, Animation, Recipe, batches, denoised
+from emoji_jax.arguments import Portrait, all_motions, check_kinds, read_portrait, several, what
 from emoji_jax.drawn import Drawn
-from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, Track, check_motion, read
-from emoji_jax.errors import UserError, check_kind
+from emoji_jax.driver import Driver, Motion, MotionConfig, Progress, check_motion, read
+from emoji_jax.errors import UserError
 from emoji_jax.framing import FramingConfig, View, around, whole
-from emoji_jax.images import Picture, from_pillow, read_image
+from emoji_jax.images import Picture
 from emoji_jax.landmarks import Alignment, Detector, Landmarks, timing
 from emoji_jax.landmarks.detect import choose
 from emoji_jax.models.attention import Implementation
@@ -31,9 +29,6 @@ from emoji_jax.models.layers import Compute
 from emoji_jax.programs import Programs
 from emoji_jax.sampling import SamplerConfig, check
 from emoji_jax.sampling.work import identity
-
-Portrait = str | Path | Picture | Image.Image
-"""A file of a picture, or the picture itself: an array or Pillow's."""
 
 
 class Animator:
@@ -143,15 +138,15 @@ class Animator:
         Raises:
           UserError: unreadable input, no face in the portrait, or none for too long in the motion.
         """
-        _check_kinds(sampler, moving, framing, ref_landmarks, seed)
+        check_kinds(sampler, moving, framing, ref_landmarks, seed)
         check(sampler, self.config)
         check_motion(moving)
         if not 0 <= seed < 2**32:
             raise UserError(f"the seed is {seed}; expected 0 to {2**32 - 1}")
-        picture, name = _picture(portrait)
+        picture, name = read_portrait(portrait)
         if moving.compat:  # which sees all of the picture, and nothing but its own frames
             framing = dataclasses.replace(framing, mode="letterbox", paste=False)
-        motions = _motions(motion)
+        motions = all_motions(motion)
         seen, notes = self._see(picture, name, framing, ref_landmarks)
         if len(motions) not in (1, len(seen)):
             raise UserError(
@@ -217,12 +212,12 @@ class Animator:
             isinstance(portraits, np.ndarray) and portraits.ndim != 4
         ):
             raise UserError("portraits is a single picture; expected a list of them")
-        _check_kinds(sampler, moving, framing, None, seed)
+        check_kinds(sampler, moving, framing, None, seed)
         if not isinstance(portraits, Iterable):
-            raise UserError(f"portraits is {_what(portraits)}; expected a list of pictures")
+            raise UserError(f"portraits is {what(portraits)}; expected a list of pictures")
         portraits = list(portraits)
-        each = _motions(motions)
-        if not _several(motions):
+        each = all_motions(motions)
+        if not several(motions):
             check_motion(moving)
             each = [read(each[0], moving, lambda: self.detector, progress)] * len(portraits)
         if len(each) != len(portraits):
@@ -351,65 +346,3 @@ def _in_time(driver: Driver, times: Float[np.ndarray, " F"]) -> Driver:
     own = driver.landmarks
     moved = timing.resample(own, own.times[0] + times - times[0])
     return dataclasses.replace(driver, landmarks=moved)
-
-
-def _picture(portrait: Portrait) -> tuple[Picture, str]:
-    """The portrait and what to call it."""
-    if isinstance(portrait, str | os.PathLike):
-        return read_image(portrait), str(portrait)
-    if isinstance(portrait, Image.Image):
-        return from_pillow(portrait), "the portrait"
-    if not _pictures(portrait, 3):
-        raise UserError(
-            f"the portrait is {_what(portrait)}; expected a file, uint8 [H, W, 3] or a picture of "
-            "Pillow's"
-        )
-    return portrait, "the portrait"
-
-
-def _several(motion: Motion | Iterable[Motion]) -> bool:
-    """Whether it is a list of motions, or the like, and not a motion."""
-    alone = (str, bytes, np.ndarray, Mapping, io.IOBase)
-    return isinstance(motion, Iterable) and not isinstance(motion, alone)
-
-
-def _motions(motion: Motion | Iterable[Motion]) -> list[Motion]:
-    """One motion or several.
-
-    Raises:
-      UserError: something else is among them.
-    """
-    motions: list = list(motion) if _several(motion) else [motion]  # pyright: ignore
-    for one in motions:
-        known = isinstance(one, str | Path | Landmarks | Track | Driver)
-        if not (known or _pictures(one, 4)):
-            raise UserError(
-                f"the motion is {_what(one)}; expected a file, expression:NAME, landmarks, or a "
-                "video's frames as uint8 [F, H, W, 3]"
-            )
-    return motions
-
-
-def _pictures(value: object, dimensions: int) -> bool:
-    """Whether it is 8-bit RGB; `isinstance` would compare its sides with those of others, too."""
-    if not isinstance(value, np.ndarray) or value.dtype != np.uint8:
-        return False
-    return value.ndim == dimensions and value.shape[-1] == 3 and value.size > 0
-
-
-def _what(value: object) -> str:
-    """What something is, for messages."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype} {list(value.shape)}"
-    return f"of type {type(value).__name__}"
-
-
-def _check_kinds(
-    sampler: object, moving: object, framing: object, face: object, seed: object
-) -> None:
-    """Raises a UserError for arguments of other types; dictionaries, for example."""
-    check_kind("sampler", sampler, SamplerConfig)
-    check_kind("moving", moving, MotionConfig)
-    check_kind("framing", framing, FramingConfig)
-    check_kind("ref_landmarks", face, Landmarks, NoneType)
-    check_kind("the seed", seed, int)

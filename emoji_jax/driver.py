@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from emoji_jax.errors import UserError, check_fields
-from emoji_jax.images import Picture
 from emoji_jax.landmarks import Controls, Detector, Landmarks, timing
 from emoji_jax.landmarks.controls import AS_DRIVEN
 from emoji_jax.landmarks.detect import Choice
@@ -181,14 +180,16 @@ def follow(
     video = pictures(motion, moving.frame_rate)
     if video.length and moving.start and moving.start >= video.length / video.frame_rate:
         raise _nothing(moving)
-    used = _between(video, moving.start, moving.end)
+    used = video.between(moving.start, moving.end)
     first = next(used, None)
     if first is None:
         raise _nothing(moving)
     used = itertools.chain([first], used)
     if moving.frames:
         used = itertools.islice(used, moving.frames)
-    total = _count(video, moving)
+    total = video.count(moving.start, moving.end)
+    if moving.frames:
+        total = min(moving.frames, total or moving.frames)
     landmarks, filled, crowded = detector().detect_video(
         used,
         max_gap=moving.max_gap,
@@ -236,29 +237,6 @@ def _nothing(moving: MotionConfig) -> UserError:
     if moving.end is not None:
         part = f"between motion.start={moving.start} and motion.end={moving.end}"
     return UserError(f"nothing of the motion lies {part}, seconds")
-
-
-def _count(video: Video, moving: MotionConfig) -> int | None:
-    """How many frames of a video are used, about, if it says how many it has."""
-    if not video.length:
-        return moving.frames or None
-    rate, end = float(video.frame_rate), video.length
-    if moving.end is not None:
-        end = min(end, math.ceil(moving.end * rate - 1e-6))
-    return min(end - math.ceil(moving.start * rate - 1e-6), moving.frames or end)
-
-
-def _between(
-    frames: Iterable[tuple[Picture, float]], start: float, end: float | None
-) -> Iterator[tuple[Picture, float]]:
-    """Frames from `start` up to `end`, seconds after the first."""
-    origin = None
-    for frame, time in frames:
-        origin = time if origin is None else origin
-        if end is not None and time - origin >= end - 1e-6:
-            return
-        if time - origin >= start - 1e-6:
-            yield frame, time
 
 
 def _named(face: Choice) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from emoji_jax.errors import UserError
@@ -113,6 +113,16 @@ def to_rgb(image: Image.Image) -> Picture:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
+
+
+def to_unit(
+    picture: UInt8[np.ndarray, "*F H W 3"], *, release: bool = False
+) -> Float32[np.ndarray, "*F H W 3"]:
+    """Levels as numbers from -1 to 1; the released code's way there loses a level of dark ones."""
+    levels = picture.astype(np.float32)
+    if release:
+        levels = np.where((levels >= 1) & (levels <= 63), levels - 1, levels)
+    return levels / np.float32(127.5) - 1
 
 
 def letterbox(picture: Picture, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:

@@ -92,8 +92,9 @@ def progress_bars() -> Iterator:
     def progress(what: str, done: int, total: int | None) -> None:
         if what not in bars:
             bars[what] = tqdm(desc=what, total=total, file=sys.stderr)
-        bars[what].total = total  # which may have been a guess
         bars[what].update(done - bars[what].n)
+        if done == total:
+            bars[what].close()
 
     try:
         yield progress

@@ -4,6 +4,7 @@ import abc
 import contextlib
 import errno
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -71,6 +72,25 @@ class Video(abc.ABC):
             yield frame, time
         if size is None:
             raise UserError(f"{self.path} has no frames; {_EXPECTED}")
+
+    def between(self, start: float, end: float | None) -> Iterator[tuple[Picture, float]]:
+        """Those from `start` up to `end`, seconds after the first."""
+        origin = None
+        for frame, time in self:
+            origin = time if origin is None else origin
+            if end is not None and time - origin >= end - 1e-6:
+                return
+            if time - origin >= start - 1e-6:
+                yield frame, time
+
+    def count(self, start: float, end: float | None) -> int | None:
+        """How many these are, if all are shown for as long; None if the file does not say."""
+        if not self.length:
+            return None
+        rate, stop = float(self.frame_rate), self.length
+        if end is not None:
+            stop = min(stop, math.ceil(end * rate - 1e-6))
+        return stop - math.ceil(start * rate - 1e-6)
 
     @abc.abstractmethod
     def _read(self) -> Iterator[tuple[Picture, float]]: ...

@@ -3,16 +3,20 @@
 import dataclasses
 import html
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from emoji_jax.page.fields import FIELDS, cells
+from emoji_jax.page.visitor import Made, Motion, Portrait, Refused
 from emoji_jax.page.watch import Meter, Stopped
-from emoji_jax.page.work import Made, Motion, Page, Portrait, Refused
+from emoji_jax.page.work import Page
 
 Updates = dict[Any, Any]
+# Seconds in which what a server has sent arrives.
+_MOMENT = 0.7
 
 
 @dataclasses.dataclass
@@ -206,6 +210,8 @@ class Events:
                 else:
                     yield {p.progress: _bar(moment)}
             for moment in self.page.make(portrait, motion, cells(values), stop):
+                if stop.is_set():
+                    raise Stopped
                 if isinstance(moment, Meter):
                     yield {p.progress: _bar(moment)}
                 elif isinstance(moment, Made):
@@ -279,6 +285,14 @@ class Events:
         self._waiting.discard(session)
         told = "Too many are waiting: try again in a while. Nothing was made."
         return self._busy(False) | {self.p.progress: ""} | self.refused(Refused("making", told))
+
+    def settled(self, session: str) -> Updates:
+        """The same a moment later: what was on its way may have come after it."""
+        time.sleep(_MOMENT)
+        stop = self._stops.get(session)
+        if session in self._waiting or (stop is not None and not stop.is_set()):
+            return {self.p.progress: self.gr.skip()}  # they have begun anew meanwhile
+        return self.cancelled()
 
     def cancelled(self) -> Updates:
         """What the page shows then."""

@@ -108,6 +108,9 @@ def _connect_making(
         stop(request)
         return on.cancelled()
 
+    def settled(request: gr.Request) -> Updates:
+        return on.settled(str(request.session_hash))
+
     def begin(request: gr.Request) -> Updates:
         return on.begin(str(request.session_hash))
 
@@ -128,5 +131,6 @@ def _connect_making(
     small |= {"concurrency_limit": 1, "concurrency_id": "smaller"}
     making.then(on.smaller, **small)
     p.side.change(on.smaller, **small)
-    p.cancel.click(cancel, None, buttons, cancels=[making], queue=False, **_HIDDEN)
+    cancelled = p.cancel.click(cancel, None, buttons, cancels=[making], queue=False, **_HIDDEN)
+    cancelled.then(settled, None, buttons, queue=False, **_HIDDEN)
     demo.unload(leave)

@@ -19,23 +19,21 @@ from PIL import Image
 from emoji_jax import by_hand
 from emoji_jax.animation import Animation
 from emoji_jax.animator import Animator
-from emoji_jax.credentials import Credentials
 from emoji_jax.driver import (
     LANDMARKS,
     Driver,
     MotionConfig,
     Progress,
-    Track,
     expression,
     follow,
     read,
 )
 from emoji_jax.errors import UserError, memory_wanted
 from emoji_jax.images import Picture, read_image
-from emoji_jax.landmarks import Landmarks
 from emoji_jax.page import pictures
 from emoji_jax.page.fields import section_of
 from emoji_jax.page.limits import KEPT, Limits
+from emoji_jax.page.visitor import Made, Motion, Portrait, Refused, newest
 from emoji_jax.page.watch import Meter, Stopped, watched
 from emoji_jax.pairs import configured
 from emoji_jax.video import open_video
@@ -47,57 +45,6 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "portrait.png"
 Cells = tuple[tuple[str, str], ...]
 
 _BUG = "This is a mistake of the program, not yours; its log says more. Nothing was made."
-
-
-class Refused(Exception):
-    """What a user is told, and next to which field: portrait, motion, making or a section."""
-
-    def __init__(self, place: str, message: str):
-        super().__init__(message)
-        self.place = place
-
-
-@dataclasses.dataclass(frozen=True)
-class Portrait:
-    """A portrait that was read, the file it came from, and its landmarks if they were given."""
-
-    source: str
-    picture: Picture
-    given: Landmarks | None
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Motion:
-    """A motion that was followed.
-
-    Attributes:
-      source: file, or `expression:NAME`.
-      how: what else decides what is found.
-      part: start, end and frames, where the whole was refused and only this was followed.
-      track: what was found; None where it was refused.
-      error: why the whole, or the part, was.
-      earlier: what was found of the same source for other fields, the newest first.
-    """
-
-    source: str
-    how: tuple[Any, ...]
-    part: tuple[Any, ...] | None
-    track: Track | None
-    error: str = ""
-    earlier: "tuple[Motion, ...]" = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Made:
-    """A result: the video, the same beside its driver, how many frames, remarks, where from."""
-
-    video: Path
-    beside: Path
-    frames: int
-    seconds: float
-    notes: tuple[str, ...]
-    credentials: Credentials
 
 
 class Page:
@@ -197,7 +144,7 @@ class Page:
         alike = [one for one in past if one.how == how]
         for one in alike:
             if one.part in (None if one.track else part, part):
-                return one if one is before else _newest(one, past)
+                return one if one is before else newest(one, past)
         with self.told("motion"):
             self.limits.check_bytes(Path(source))
             tries = [(dataclasses.replace(moving, **whole), None)]
@@ -214,7 +161,7 @@ class Page:
                     break
                 except UserError as refusal:
                     error = self._public(str(refusal))
-            return _newest(Motion(source, how, found, track, error), past)
+            return newest(Motion(source, how, found, track, error), past)
 
     def following(
         self, source: str, cells: Cells, before: Motion | None = None
@@ -353,18 +300,8 @@ class Page:
 
 
 _NO_PART = (0.0, None, None)
-# Finds of one motion that are kept for who goes back to a field's earlier value.
-_EARLIER = 3
 # Of the options of a motion, what is done without looking at it again.
 _WHOLE: dict[str, Any] = {"start": 0.0, "end": None, "frames": None}
-
-
-def _newest(motion: Motion, past: list[Motion]) -> Motion:
-    """A motion that remembers the others."""
-    others = [
-        dataclasses.replace(one, earlier=()) for one in past if one is not motion and one.track
-    ]
-    return dataclasses.replace(motion, earlier=tuple(others[:_EARLIER]))
 
 
 def _shortened(name: str) -> str:

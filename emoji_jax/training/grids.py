@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from emoji_jax import sampling
-from emoji_jax.animation import to_unit
+from emoji_jax.images import to_unit
 from emoji_jax.programs import Programs
 
 Batch = Mapping[str, np.ndarray]
@@ -25,7 +25,7 @@ def of_animation(
             reference, *truth = programs.decode(stored.astype(np.float32))
         else:
             reference, truth = clip["reference"], clip["frames"]
-            conditions = programs.encode(to_unit(reference, release=False), clip["clip_pixels"])
+            conditions = programs.encode(to_unit(reference), clip["clip_pixels"])
         frames = sampling.animate(programs, conditions, clip["landmarks"], config, seed=seed)
         black = np.zeros_like(reference)
         rows += [
@@ -41,5 +41,5 @@ def of_autoencoder(programs: Programs, batch: Batch) -> UInt8[np.ndarray, "H W 3
     rows = []
     for frames in batch["frames"]:
         rows += [np.concatenate(list(frames), 1)]
-        rows += [np.concatenate(list(programs.reconstruct(to_unit(frames, release=False))), 1)]
+        rows += [np.concatenate(list(programs.reconstruct(to_unit(frames))), 1)]
     return np.concatenate(rows)

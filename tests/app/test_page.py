@@ -27,8 +27,9 @@ from emoji_jax.landmarks import Detector
 from emoji_jax.page import events, guard, limits, pictures
 from emoji_jax.page.fields import FIELDS, cells, section_of
 from emoji_jax.page.limits import Limits
+from emoji_jax.page.visitor import Made, Motion, Portrait, Refused
 from emoji_jax.page.watch import Meter, Stopped, watched
-from emoji_jax.page.work import Made, Motion, Page, Portrait, Refused
+from emoji_jax.page.work import Page
 from emoji_jax.pairs import configured
 from emoji_jax.video import open_video, read_video
 from emoji_jax.video_writer import VideoWriter
