@@ -11,17 +11,8 @@ ROOT = Path(__file__).parent.parent / "emoji_jax"
 MAINS = {"sample", "batch", "app", "prepare", "encode", "train", "export", "convert"}
 MAINS |= {"evaluate", "ablate"}
 # What is made of networks, pictures and motions together.
-_ABOVE = {
-    "animator",
-    "arguments",
-    "animation",
-    "drawn",
-    "driver",
-    "making",
-    "page",
-    "bench",
-    "training",
-}
+_FRONT = {"animator", "arguments", "animation", "drawn", "driver", "making", "page", "bench"}
+_ABOVE = _FRONT | {"training"}
 # Package or module, and what it must not import at its top.
 FORBIDDEN = {
     "models": _ABOVE
@@ -35,16 +26,7 @@ FORBIDDEN = {
     "metrics": _ABOVE | {"models", "diffusion", "sampling", "programs", "generate"},
     "driver": {"models", "diffusion", "sampling", "programs", "generate", "training", "page"},
     "animator": {"training", "page", "bench", "making"},
-    "training": {
-        "animator",
-        "arguments",
-        "animation",
-        "drawn",
-        "driver",
-        "making",
-        "page",
-        "bench",
-    },
+    "training": _FRONT,
     "bench": {"page"},
 }
 NO_JAX = {"landmarks", "data", "images", "video", "video_writer", "video_encoder", "assets"}

@@ -679,6 +679,14 @@ def test_a_result_may_have_to_look_again_and_can_be_cancelled_meanwhile(no_cells
     assert "Cancelled" in next(work)["progress"] and not list(work) and len(made) == 1
 
 
+def test_what_was_on_its_way_is_not_left_after_a_cancel(no_cells, monkeypatch):
+    monkeypatch.setattr(events, "_MOMENT", 0)
+    on = Choosing()
+    assert "Cancelled" in on.settled("somebody")["progress"]
+    on.begin("somebody")  # anew
+    assert on.settled("somebody") == {"progress": "as it is"}
+
+
 def test_only_who_waits_is_told_that_there_is_no_place(no_cells):
     on = Choosing()
     on.begin("somebody")
