@@ -84,8 +84,7 @@ def test_two_processes_are_one(tmp_path):
     for network in ("unet", "appearance"):
         a, b = (weights(run, network) for run in (whole, parts))
         for name in a:
-            # A tenth of a step of Adam, whose direction is noise where a gradient is next to zero.
-            np.testing.assert_allclose(a[name], b[name], rtol=2e-3, atol=1e-4)
+            np.testing.assert_allclose(a[name], b[name], rtol=2e-3, atol=2e-5)
     assert checkpoint.read_config(parts / "weights") == checkpoint.read_config(whole / "weights")
 
 
