@@ -1,16 +1,16 @@
 """Options of the command line as what the API takes."""
 
 import re
-from typing import Any, get_args
+from typing import Any
 
 import ml_collections
 
 from emoji_jax import config as config_file
 from emoji_jax.driver import MotionConfig, check_motion
-from emoji_jax.errors import UserError, choice
+from emoji_jax.errors import UserError
 from emoji_jax.framing import FramingConfig
 from emoji_jax.landmarks import Controls
-from emoji_jax.models.attention import Implementation
+from emoji_jax.models.attention import check as check_attention
 from emoji_jax.sampling import SamplerConfig, check
 
 
@@ -23,11 +23,8 @@ def of_loading(config: ml_collections.ConfigDict) -> dict[str, Any]:
     size = tuple(config.size)
     if size and [type(side) for side in size] != [int, int]:
         raise UserError(f"size is {size}; expected height and width, e.g. (512,512)")
-    return {
-        "size": size or None,
-        "dtype": choice("dtype", config.dtype, ("float32", "bfloat16", "float16")),
-        "attention": choice("attention", config.attention, get_args(Implementation)),
-    }
+    check_attention(config.attention, config.dtype)
+    return {"size": size or None, "dtype": config.dtype, "attention": config.attention}
 
 
 def of_animating(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from emoji_jax.errors import UserError, choice
@@ -28,10 +27,11 @@ _QUERY_CHUNK = 256
 _SHORT, _TOGETHER = 16, 128
 
 
-def check(impl: Implementation, dtype: DTypeLike) -> None:
+def check(impl: str, dtype: Any) -> None:
     """Raises a UserError for a kernel that this machine has not, or not in this dtype."""
     choice("attention", impl, get_args(Implementation))
-    with contextlib.suppress(TypeError):  # what is no dtype is none of these either
+    # What is no dtype is none of these either.
+    with contextlib.suppress(TypeError, ValueError, SyntaxError):
         dtype = jnp.dtype(dtype).name
     choice("dtype", dtype, ("float32", "bfloat16", "float16"))
     backend, dtype = jax.default_backend(), jnp.dtype(dtype)
